@@ -1,0 +1,1 @@
+//! Benchmarks: the path on a slice, the programs in the kernel.

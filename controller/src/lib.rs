@@ -1,0 +1,1 @@
+//! The weir daemon and command line.

@@ -1,0 +1,221 @@
+//! Addresses and numbers by role. Addresses are byte arrays in network order, so they have no padding,
+//! no alignment and no byte order to get wrong when they cross into the kernel.
+
+use core::fmt;
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+
+macro_rules! network_bytes {
+    ($(#[$doc:meta])* $name:ident, $len:literal) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+        #[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+        #[repr(transparent)]
+        pub struct $name(pub [u8; $len]);
+    };
+}
+
+macro_rules! number {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Debug)]
+        #[derive(FromBytes, IntoBytes, Immutable, KnownLayout)]
+        #[repr(transparent)]
+        pub struct $name(pub u32);
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.fmt(f)
+            }
+        }
+    };
+}
+
+network_bytes!(
+    /// An IPv4 address, in network order.
+    Ip4, 4
+);
+network_bytes!(
+    /// A TCP or UDP port, in network order.
+    L4Port, 2
+);
+network_bytes!(
+    /// An Ethernet address (IEEE 802 MAC-48).
+    Mac, 6
+);
+
+number!(
+    /// The kernel's index of a network device, in the namespace the dataplane runs in.
+    IfIndex
+);
+number!(
+    /// Weir's own dense number of an interface (an uplink or a slot): the index of its [`Interface`] record
+    /// and of its counters.
+    ///
+    /// [`Interface`]: crate::tables::Interface
+    InterfaceId
+);
+
+impl Ip4 {
+    /// The address as a number, most significant byte first.
+    #[must_use]
+    pub const fn to_bits(self) -> u32 {
+        u32::from_be_bytes(self.0)
+    }
+
+    /// Whether packets may come from this address: not "this network", loopback, multicast, reserved or
+    /// limited broadcast (RFC 1122 section 3.2.1.3).
+    #[must_use]
+    #[inline(always)]
+    pub const fn may_be_source(self) -> bool {
+        let [first, ..] = self.0;
+        first != 0 && first != 127 && first < 224
+    }
+}
+
+impl L4Port {
+    /// A port from its number.
+    #[must_use]
+    pub const fn new(number: u16) -> Self {
+        Self(number.to_be_bytes())
+    }
+
+    /// The port's number.
+    #[must_use]
+    pub const fn number(self) -> u16 {
+        u16::from_be_bytes(self.0)
+    }
+}
+
+impl Mac {
+    /// The broadcast address.
+    pub const BROADCAST: Self = Self([0xff; 6]);
+}
+
+impl fmt::Display for Ip4 {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        core::net::Ipv4Addr::from(self.0).fmt(f)
+    }
+}
+
+impl fmt::Debug for Ip4 {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl From<core::net::Ipv4Addr> for Ip4 {
+    fn from(address: core::net::Ipv4Addr) -> Self {
+        Self(address.octets())
+    }
+}
+
+impl From<Ip4> for core::net::Ipv4Addr {
+    fn from(address: Ip4) -> Self {
+        Self::from(address.0)
+    }
+}
+
+impl fmt::Display for L4Port {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.number().fmt(f)
+    }
+}
+
+impl fmt::Debug for L4Port {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl fmt::Display for Mac {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [a, b, c, d, e, g] = self.0;
+        write!(f, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}")
+    }
+}
+
+impl fmt::Debug for Mac {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// Which address space a packet's addresses belong to: a VPC on the wire, or one binding on a slot.
+///
+/// Overlapping VPCs and identical sandboxes are told apart by it, because it is part of every flow key.
+/// Twenty-three bits of number, and one bit that says which kind of number it is.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(transparent)]
+pub struct Zone(pub [u8; 3]);
+
+impl Zone {
+    /// The largest number a VPC or a binding can have.
+    pub const MAX_NUMBER: u32 = 0x7f_ffff;
+    const SLOT_BIT: u32 = 0x80_0000;
+
+    /// The zone of a VPC, as seen on an uplink. `None` above [`Self::MAX_NUMBER`].
+    #[must_use]
+    pub const fn of_vpc(number: u32) -> Option<Self> {
+        if number <= Self::MAX_NUMBER { Some(Self::from_bits(number)) } else { None }
+    }
+
+    /// The zone of a binding, as seen on a slot. `None` above [`Self::MAX_NUMBER`].
+    #[must_use]
+    pub const fn of_binding(number: u32) -> Option<Self> {
+        if number <= Self::MAX_NUMBER { Some(Self::from_bits(number | Self::SLOT_BIT)) } else { None }
+    }
+
+    /// Whether this is the zone of a binding on a slot (else of a VPC on the wire).
+    #[must_use]
+    pub const fn is_binding(self) -> bool {
+        let [top, ..] = self.0;
+        top & 0x80 != 0
+    }
+
+    /// The VPC's or the binding's number.
+    #[must_use]
+    pub const fn number(self) -> u32 {
+        let [top, middle, low] = self.0;
+        u32::from_be_bytes([0, top & 0x7f, middle, low])
+    }
+
+    const fn from_bits(bits: u32) -> Self {
+        let [_, top, middle, low] = bits.to_be_bytes();
+        Self([top, middle, low])
+    }
+}
+
+impl fmt::Debug for Zone {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = if self.is_binding() { "binding" } else { "vpc" };
+        write!(f, "{kind}:{}", self.number())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_zone_keeps_its_number_and_its_kind() {
+        for number in [0, 1, 0x1234, Zone::MAX_NUMBER] {
+            let vpc = Zone::of_vpc(number).unwrap();
+            let binding = Zone::of_binding(number).unwrap();
+            assert_eq!((vpc.number(), vpc.is_binding()), (number, false));
+            assert_eq!((binding.number(), binding.is_binding()), (number, true));
+        }
+        assert_eq!(Zone::of_vpc(Zone::MAX_NUMBER + 1), None);
+        assert_eq!(Zone::of_binding(Zone::MAX_NUMBER + 1), None);
+    }
+
+    #[test]
+    fn only_unicast_addresses_of_other_machines_may_be_sources() {
+        for good in [[10, 0, 0, 1], [1, 0, 0, 0], [126, 1, 2, 3], [128, 0, 0, 1], [223, 255, 255, 255]] {
+            assert!(Ip4(good).may_be_source(), "{good:?}");
+        }
+        for bad in [[0, 0, 0, 0], [127, 0, 0, 1], [224, 0, 0, 1], [240, 0, 0, 1], [255, 255, 255, 255]] {
+            assert!(!Ip4(bad).may_be_source(), "{bad:?}");
+        }
+    }
+}

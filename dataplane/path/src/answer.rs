@@ -1,0 +1,187 @@
+//! Answers the path makes: the packet is turned round and sent out where it came in.
+
+use crate::addr::{Ip4, Mac};
+use crate::checksum::{Delta, Sum};
+use crate::packet::{Packet, Refused};
+use crate::reason::Reason;
+use crate::tables::Interface;
+use crate::walk::Sent;
+use crate::wire::{ArpRequest, Ethernet, Ipv4, Segment, ethernet, icmp, ipv4, protocol, tcp};
+
+/// The hop limit of what Weir sends itself (RFC 1700, "IP time to live parameter").
+const TTL: u8 = 64;
+
+#[inline(always)]
+fn sent(here: &Interface, why: Reason, made: Result<(), Refused>) -> Result<Sent, Reason> {
+    match made {
+        Ok(()) => Ok(Sent { why, to: here.egress }),
+        Err(Refused) => Err(Reason::Unchangeable),
+    }
+}
+
+/// "The address you ask for is here" (RFC 826).
+#[inline(always)]
+pub(crate) fn arp<P: Packet>(p: &mut P, here: &Interface, request: &ArpRequest) -> Result<Sent, Reason> {
+    let made = write_arp_reply(p, here.mac, request);
+    sent(here, Reason::AnsweredArp, made)
+}
+
+#[inline(always)]
+fn write_arp_reply<P: Packet>(p: &mut P, mac: Mac, request: &ArpRequest) -> Result<(), Refused> {
+    write_macs(p, request.sender_mac, mac)?;
+    p.write(ArpRequest::OPERATION, ArpRequest::REPLY)?;
+    p.write(ArpRequest::OPERATION + 2, mac.0)?;
+    p.write(ArpRequest::OPERATION + 8, request.target.0)?;
+    p.write(ArpRequest::OPERATION + 12, request.sender_mac.0)?;
+    p.write(ArpRequest::OPERATION + 18, request.sender.0)
+}
+
+/// An echo reply (RFC 792, RFC 1122 section 3.2.2.6), to an echo request alone.
+#[inline(always)]
+pub(crate) fn echo<P: Packet>(p: &mut P, here: &Interface, frame: &Ethernet, ip: &Ipv4) -> Result<Sent, Reason> {
+    let is_request = ip.payload_len >= icmp::LEN && p.read(ip.payload_at) == Some(icmp::ECHO_REQUEST);
+    if !is_request {
+        return Err(Reason::IcmpIgnored);
+    }
+    if !ip.src.may_be_source() {
+        return Err(Reason::BadSource);
+    }
+    let made = write_echo_reply(p, here.mac, frame, ip);
+    sent(here, Reason::AnsweredEcho, made)
+}
+
+#[inline(always)]
+fn write_echo_reply<P: Packet>(p: &mut P, mac: Mac, frame: &Ethernet, ip: &Ipv4) -> Result<(), Refused> {
+    write_macs(p, frame.src, mac)?;
+    // Swapped addresses sum up to what they did before: only the hop limit moves the header's checksum.
+    let [old, new] = [[ip.ttl, ip.protocol], [TTL, ip.protocol]];
+    let checksum = p.read(ipv4::CHECKSUM).ok_or(Refused)?;
+    p.write(ipv4::TTL, new)?;
+    p.write(ipv4::CHECKSUM, Sum::default().sub2(old).add2(new).mend(checksum))?;
+    p.write(ipv4::SRC, ip.dst.0)?;
+    p.write(ipv4::DST, ip.src.0)?;
+    p.write(ip.payload_at, icmp::ECHO_REPLY)?;
+    let delta = Delta::default().body2(icmp::ECHO_REQUEST, icmp::ECHO_REPLY);
+    p.fix_l4(ip.payload_at + icmp::CHECKSUM, delta, false)
+}
+
+/// A RST for a segment that belongs to no connection (RFC 9293 section 3.10.7.1). Never for a RST.
+#[inline(always)]
+pub(crate) fn reset<P: Packet>(
+    p: &mut P,
+    here: &Interface,
+    frame: &Ethernet,
+    ip: &Ipv4,
+    segment: &Segment,
+) -> Result<Sent, Reason> {
+    let flags = match segment.tcp_flags {
+        Some(flags) if flags & tcp::RST == 0 => flags,
+        _ => return Err(Reason::ResetWithoutFlow),
+    };
+    if !ip.src.may_be_source() {
+        return Err(Reason::BadSource);
+    }
+    let made = write_reset(p, here.mac, frame, ip, segment, flags);
+    sent(here, Reason::AnsweredReset, made)
+}
+
+#[inline(always)]
+fn write_reset<P: Packet>(
+    p: &mut P,
+    mac: Mac,
+    frame: &Ethernet,
+    ip: &Ipv4,
+    segment: &Segment,
+    flags: u8,
+) -> Result<(), Refused> {
+    let [sequence, acknowledgement] = reset_numbers(p, ip, segment, flags).ok_or(Refused)?;
+    let reset_flags = if flags & tcp::ACK != 0 { tcp::RST } else { tcp::RST | tcp::ACK };
+
+    p.resize(segment.at + tcp::LEN)?;
+    write_macs(p, frame.src, mac)?;
+    write_ipv4_header(p, ip, tcp::LEN)?;
+
+    let ports = [segment.dport.0, segment.sport.0];
+    let offset_and_flags = [5 << 4, reset_flags];
+    p.write(segment.at, ports[0])?;
+    p.write(segment.at + 2, ports[1])?;
+    p.write(segment.at + 4, sequence)?;
+    p.write(segment.at + 8, acknowledgement)?;
+    p.write(segment.at + 12, offset_and_flags)?;
+    // Window, checksum and urgent pointer.
+    p.write(segment.at + 14, [0; 6])?;
+
+    let parts = Delta {
+        pseudo: pseudo_header(ip, tcp::LEN as u16),
+        body: Sum::default()
+            .add2(ports[0])
+            .add2(ports[1])
+            .add4(sequence)
+            .add4(acknowledgement)
+            .add2(offset_and_flags),
+    };
+    p.put_l4(segment.checksum_at, parts)
+}
+
+/// The sequence and acknowledgement numbers that make the sender accept the RST.
+#[inline(always)]
+fn reset_numbers<P: Packet>(p: &P, ip: &Ipv4, segment: &Segment, flags: u8) -> Option<[[u8; 4]; 2]> {
+    let acknowledged: [u8; 4] = p.read(segment.at + 8)?;
+    if flags & tcp::ACK != 0 {
+        return Some([acknowledged, [0; 4]]);
+    }
+    let sequence = u32::from_be_bytes(p.read(segment.at + 4)?);
+    let [data_offset] = p.read(segment.at + 12)?;
+    let data = (ip.payload_len as u32).wrapping_sub(u32::from(data_offset >> 4) * 4);
+    // SYN and FIN take a sequence number each (RFC 9293 section 3.4).
+    let phantom = u32::from(flags & tcp::SYN != 0) + u32::from(flags & tcp::FIN != 0);
+    Some([[0; 4], sequence.wrapping_add(data).wrapping_add(phantom).to_be_bytes()])
+}
+
+#[inline(always)]
+fn pseudo_header(ip: &Ipv4, l4_len: u16) -> Sum {
+    Sum::default().add4(ip.src.0).add4(ip.dst.0).add2([0, protocol::TCP]).add2(l4_len.to_be_bytes())
+}
+
+/// A fresh header back to the sender. The header keeps its length, because the kernel may have noted where
+/// the segment starts; options become "end of options" (RFC 791 section 3.1).
+#[inline(always)]
+fn write_ipv4_header<P: Packet>(p: &mut P, ip: &Ipv4, payload_len: usize) -> Result<(), Refused> {
+    const DONT_FRAGMENT: [u8; 4] = [0, 0, 0x40, 0];
+    const MAX_OPTIONS: usize = 40;
+    let header_len = ip.payload_at - ipv4::AT;
+    let version_ihl = 0x40 | (header_len / 4) as u8;
+    let total_len = ((header_len + payload_len) as u16).to_be_bytes();
+    let ttl_protocol = [TTL, protocol::TCP];
+    let (src, dst): (Ip4, Ip4) = (ip.dst, ip.src);
+    let checksum = Sum::default()
+        .add2([version_ihl, 0])
+        .add2(total_len)
+        .add4(DONT_FRAGMENT)
+        .add2(ttl_protocol)
+        .add4(src.0)
+        .add4(dst.0)
+        .checksum();
+
+    p.write(ipv4::AT, [version_ihl, 0])?;
+    p.write(ipv4::AT + 2, total_len)?;
+    p.write(ipv4::AT + 4, DONT_FRAGMENT)?;
+    p.write(ipv4::TTL, ttl_protocol)?;
+    p.write(ipv4::CHECKSUM, checksum)?;
+    p.write(ipv4::SRC, src.0)?;
+    p.write(ipv4::DST, dst.0)?;
+    let mut option = 0;
+    while option < MAX_OPTIONS {
+        if ipv4::AT + ipv4::LEN + option < ip.payload_at {
+            p.write(ipv4::AT + ipv4::LEN + option, [0; 4])?;
+        }
+        option += 4;
+    }
+    Ok(())
+}
+
+#[inline(always)]
+fn write_macs<P: Packet>(p: &mut P, dst: Mac, src: Mac) -> Result<(), Refused> {
+    p.write(ethernet::DST, dst.0)?;
+    p.write(ethernet::SRC, src.0)
+}

@@ -1,0 +1,41 @@
+//! The packet path: everything that happens to a packet, written once.
+//!
+//! The same source is compiled three times: into the XDP program on an uplink, into the TC programs on
+//! slots and uplinks, and into user space for tests, fuzzing and benchmarks. It is pure: no I/O, no
+//! `unsafe`, no allocation, and every loop has a constant bound, because the kernel's verifier will ask.
+//!
+//! Read it in this order:
+//!
+//! 1. [`walk`]: the two walks of a packet, top to bottom. An established packet costs a parse, one flow
+//!    look-up, a rewrite and a redirect; everything else happens on a flow's first packet.
+//! 2. [`reason`]: every way out of a walk, by name.
+//! 3. [`packet`] and [`tables`]: what the path needs from the world, as traits.
+//! 4. [`wire`], [`checksum`], [`hash`]: headers, sums and the keyed hash.
+//!
+//! ```text
+//!   client ──► uplink ─► flow known? ──yes──► rewrite ──────────────────────────────► slot ─► sandbox
+//!                             └─no─► VIP? ─► listener ─► target (Maglev) ─► open flow ─┘
+//!                                     └─no─► the host's own: passed, untouched
+//!
+//!   sandbox ─► slot ─► its own address? ─► flow known? ──yes──► rewrite ────────────► uplink ─► client
+//!                                              └─no─► RST, or dropped by name
+//! ```
+#![no_std]
+#![forbid(unsafe_code)]
+
+pub mod addr;
+pub mod checksum;
+pub mod flow;
+pub mod hash;
+pub mod packet;
+pub mod reason;
+pub mod tables;
+pub mod walk;
+pub mod wire;
+
+mod answer;
+mod open;
+mod translate;
+
+pub use reason::{Reason, Verdict};
+pub use walk::{from_slot, from_uplink};

@@ -1,0 +1,181 @@
+//! Every way out of the path, by name.
+//!
+//! One enum feeds the counters, the CLI, the metrics and the documentation, so that they cannot disagree.
+//! Each packet leaves for exactly one reason: packets in = the sum of the reasons, at every hook.
+
+use crate::tables::Egress;
+
+/// What the kernel is to do with the packet.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Verdict {
+    /// Not Weir's business: the kernel goes on with it, untouched.
+    Pass,
+    /// The end.
+    Drop,
+    /// Out of an interface.
+    Send(Egress),
+}
+
+/// What kind of end a reason is.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Class {
+    /// Sent on, rewritten.
+    Forwarded,
+    /// Turned into an answer and sent back.
+    Answered,
+    /// Left to the kernel, untouched.
+    Passed,
+    /// Dropped.
+    Dropped,
+}
+
+macro_rules! reasons {
+    ($($class:ident { $($(#[doc = $doc:literal])+ $variant:ident $name:literal,)+ })+) => {
+        /// Why a packet left the path. The number indexes the counters; the name is what people see.
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+        #[repr(u32)]
+        pub enum Reason {
+            $($($(#[doc = $doc])+ $variant,)+)+
+        }
+
+        impl Reason {
+            /// Every reason, in the order of its number.
+            pub const ALL: &'static [Self] = &[$($(Self::$variant,)+)+];
+
+            /// How many reasons there are.
+            pub const COUNT: u32 = Self::ALL.len() as u32;
+
+            /// The name in counters, metrics and documentation. Never changes its meaning.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self { $($(Self::$variant => $name,)+)+ }
+            }
+
+            /// What kind of end this is.
+            #[must_use]
+            #[inline(always)]
+            pub const fn class(self) -> Class {
+                match self { $($(Self::$variant => Class::$class,)+)+ }
+            }
+
+            /// What it means, in a sentence or two.
+            #[must_use]
+            pub const fn meaning(self) -> &'static str {
+                match self { $($(Self::$variant => concat!($($doc),+),)+)+ }
+            }
+        }
+    };
+}
+
+reasons! {
+    Forwarded {
+        /// A packet of a known flow, from the wire to its slot.
+        ToSlot "to_slot",
+        /// A packet of a known flow, from its slot to the wire.
+        ToWire "to_wire",
+        /// The first packet of a flow: a target was chosen, both directions were recorded, the packet was sent on.
+        Opened "opened",
+    }
+    Answered {
+        /// An ARP request for a VIP, or for a slot's gateway.
+        AnsweredArp "answered_arp",
+        /// An ICMP echo request to a VIP, or to a slot's gateway.
+        AnsweredEcho "answered_echo",
+        /// TCP that is neither a SYN nor of a known flow: its sender got a RST.
+        AnsweredReset "answered_reset",
+    }
+    Passed {
+        /// The device has no record in the interface table: nothing of Weir's is configured on it.
+        UnknownInterface "unknown_interface",
+        /// On an uplink, a frame for another station's MAC.
+        OtherStation "other_station",
+        /// On an uplink, neither IPv4 nor ARP, or too short to be either.
+        OtherProtocol "other_protocol",
+        /// On an uplink, a frame with a VLAN tag.
+        OtherVlan "other_vlan",
+        /// On an uplink, IPv4 or ARP for an address that is not Weir's.
+        OtherAddress "other_address",
+    }
+    Dropped {
+        /// A header that cannot be: a wrong version, a length shorter than the header, or more bytes promised than came.
+        BadHeader "bad_header",
+        /// A fragment of a datagram.
+        Fragment "fragment",
+        /// The hop limit ran out here.
+        TtlExpired "ttl_expired",
+        /// To or from one of Weir's addresses, and neither TCP, UDP nor ICMP.
+        UnsupportedProtocol "unsupported_protocol",
+        /// ICMP for one of Weir's addresses that is not an echo request.
+        IcmpIgnored "icmp_ignored",
+        /// To a VIP, but no listener has this port and protocol.
+        NoListener "no_listener",
+        /// The listener's target group has no targets.
+        NoTarget "no_target",
+        /// A first packet from an address that cannot be a source, or from the VIP itself.
+        BadSource "bad_source",
+        /// A RST that belongs to no flow. Never answered, so that two ends can't go on for ever.
+        ResetWithoutFlow "reset_without_flow",
+        /// The flow table is full: new flows are refused, established ones are untouched.
+        FlowTableFull "flow_table_full",
+        /// Two flows would look the same to one sandbox, so that its replies could not be told apart.
+        ReplyCollision "reply_collision",
+        /// Another CPU opened the same flow at the same moment and was not done. The sender tries again.
+        RaceLost "race_lost",
+        /// From a slot that is bound to no sandbox.
+        UnboundSlot "unbound_slot",
+        /// From a slot, with a source MAC or address that is not the sandbox's own.
+        SpoofedSource "spoofed_source",
+        /// From a slot, neither IPv4 nor ARP, too short to be either, or with a VLAN tag.
+        SlotProtocol "slot_protocol",
+        /// From a slot, ARP for anything but its gateway: address probes are never answered.
+        SlotArp "slot_arp",
+        /// From a slot, a new connection outwards, and nothing that allows it.
+        NotAllowedOut "not_allowed_out",
+        /// The kernel refused to make room for an answer, or to change the packet.
+        Unchangeable "unchangeable",
+    }
+}
+
+impl Reason {
+    /// The reason with this number.
+    #[must_use]
+    pub fn from_number(number: u32) -> Option<Self> {
+        Self::ALL.get(number as usize).copied()
+    }
+
+    /// What becomes of a packet that leaves for this reason and is sent nowhere.
+    #[must_use]
+    #[inline(always)]
+    pub const fn verdict(self) -> Verdict {
+        match self.class() {
+            Class::Passed => Verdict::Pass,
+            Class::Forwarded | Class::Answered | Class::Dropped => Verdict::Drop,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn numbers_are_dense_and_names_are_unique() {
+        let names: BTreeSet<_> = Reason::ALL.iter().map(|reason| reason.name()).collect();
+        assert_eq!(names.len(), Reason::ALL.len());
+        for (number, reason) in Reason::ALL.iter().enumerate() {
+            assert_eq!(*reason as usize, number);
+            assert_eq!(Reason::from_number(number as u32), Some(*reason));
+        }
+        assert_eq!(Reason::from_number(Reason::COUNT), None);
+    }
+
+    #[test]
+    fn every_meaning_is_a_sentence() {
+        for reason in Reason::ALL {
+            let meaning = reason.meaning().trim();
+            assert!(meaning.len() > 10 && meaning.ends_with('.'), "{}: {meaning:?}", reason.name());
+        }
+    }
+}

@@ -1,0 +1,230 @@
+//! What the path needs to know, by chapter: interfaces, listeners, flows, counters.
+//!
+//! Implementors: the BPF maps (in `ebpf/`), and a model of plain maps for tests. Records cross the kernel
+//! boundary as they are, so they hold no enum, bool or Option and have no padding.
+
+use crate::addr::{IfIndex, InterfaceId, Ip4, L4Port, Mac, Zone};
+use crate::flow::{Flow, FlowKey};
+use crate::hash::HashKey;
+use crate::reason::Reason;
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+
+/// Everything together.
+pub trait Tables: Interfaces + Listeners + Flows + Counters {}
+impl<T: Interfaces + Listeners + Flows + Counters> Tables for T {}
+
+// ---- interfaces ----
+
+/// How a packet is handed to a device.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Default, Debug)]
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(transparent)]
+pub struct Delivery(pub u32);
+
+impl Delivery {
+    /// Transmitted by the device: an uplink, or a TAP.
+    pub const TRANSMIT: Self = Self(0);
+    /// Received by the veth peer in the sandbox's namespace, past the device itself.
+    pub const VETH_PEER: Self = Self(1);
+}
+
+/// A way out.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Default, Debug)]
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Egress {
+    /// The device.
+    pub ifindex: IfIndex,
+    /// Whose counters a packet sent there moves.
+    pub id: InterfaceId,
+    /// How the device is given the packet.
+    pub delivery: Delivery,
+}
+
+/// An uplink, or a slot.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Interface {
+    /// The way out through this interface.
+    pub egress: Egress,
+    /// The MAC Weir has here: the uplink's own, or the one that a slot's gateway answers with.
+    pub mac: Mac,
+    /// A slot's sandbox's MAC; zero on an uplink.
+    pub peer_mac: Mac,
+    /// A slot's sandbox's address; zero on an uplink.
+    pub address: Ip4,
+    /// The gateway address that a slot's sandbox knows; zero on an uplink.
+    pub gateway: Ip4,
+    /// The address space on this interface: the uplink's VPC, or the slot's binding.
+    pub zone: Zone,
+    /// Always zero.
+    pub zero: [u8; 1],
+}
+
+/// Chapter one: the interfaces.
+pub trait Interfaces {
+    /// The interface that the packet came in by.
+    fn arrival(&self) -> Option<&Interface>;
+
+    /// The interface with this number.
+    fn interface(&self, id: InterfaceId) -> Option<&Interface>;
+}
+
+// ---- listeners ----
+
+/// One of the two halves of the configuration tables. The other one is idle, or being written.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Half(u32);
+
+impl Half {
+    /// The half that is live at this epoch.
+    #[must_use]
+    #[inline(always)]
+    pub const fn of_epoch(epoch: u64) -> Self {
+        Self((epoch & 1) as u32)
+    }
+
+    /// 0 or 1.
+    #[must_use]
+    #[inline(always)]
+    pub const fn index(self) -> u32 {
+        self.0
+    }
+
+    /// The half that is idle while this one is live.
+    #[must_use]
+    pub const fn other(self) -> Self {
+        Self(self.0 ^ 1)
+    }
+}
+
+/// A virtual address: what ARP and echo are answered for.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Debug)]
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+pub struct Vip {
+    /// The address.
+    pub address: Ip4,
+    /// The VPC it is an address in.
+    pub zone: Zone,
+}
+
+/// What a listener listens on.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Debug)]
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+pub struct Listener {
+    /// The address and its VPC.
+    pub vip: Vip,
+    /// The IP protocol number (RFC 790): TCP or UDP.
+    pub protocol: u8,
+    /// The port.
+    pub port: L4Port,
+}
+
+/// The number of a target group within one half.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Debug)]
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(transparent)]
+pub struct GroupId(pub u32);
+
+/// A target group: where its Maglev table and its targets lie in this half.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Default, Debug)]
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Group {
+    /// Its first Maglev cell.
+    pub first_cell: u32,
+    /// How many cells it has; 0 where it has no targets.
+    pub cells: u32,
+    /// Its first target.
+    pub first_target: u32,
+    /// How many targets it has.
+    pub targets: u32,
+}
+
+/// A place that serves: a port in a slot's sandbox.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Default, Debug)]
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Target {
+    /// The slot.
+    pub slot: InterfaceId,
+    /// The port it serves on.
+    pub port: L4Port,
+    /// Always zero.
+    pub zero: [u8; 2],
+}
+
+/// Chapter two: the configuration. Everything that is read for one packet is read from one half.
+pub trait Listeners {
+    /// The half that is live now. Read once a packet.
+    fn live(&self) -> Half;
+
+    /// The secret of the hash that places flows.
+    fn hash_key(&self, half: Half) -> HashKey;
+
+    /// Whether this is one of Weir's addresses.
+    fn is_vip(&self, half: Half, vip: &Vip) -> bool;
+
+    /// The target group of a listener.
+    fn listener(&self, half: Half, listener: &Listener) -> Option<GroupId>;
+
+    /// A target group.
+    fn group(&self, half: Half, id: GroupId) -> Option<Group>;
+
+    /// One cell of the Maglev tables: which of its group's targets it belongs to.
+    fn cell(&self, half: Half, index: u32) -> Option<u16>;
+
+    /// One target.
+    fn target(&self, half: Half, index: u32) -> Option<Target>;
+}
+
+// ---- flows ----
+
+/// What became of an attempt to enter a key into the flow table.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Claim {
+    /// It is in, and this attempt put it there.
+    Made,
+    /// It was in already.
+    Taken,
+    /// It is not in: the table is full.
+    NoRoom,
+}
+
+/// Chapter three: the flows.
+pub trait Flows {
+    /// The direction under this key.
+    fn flow(&self, key: &FlowKey) -> Option<Flow>;
+
+    /// Enters one direction, unless the key is there already.
+    fn claim(&self, key: &FlowKey, flow: &Flow) -> Claim;
+
+    /// Takes one direction out again. Only for whoever claimed it.
+    fn release(&self, key: &FlowKey);
+}
+
+// ---- counters ----
+
+/// Chapter four: the counters.
+pub trait Counters {
+    /// `packets` came in at this hook.
+    fn entered(&self, packets: u32);
+
+    /// `packets` left the path for this reason.
+    fn left(&self, why: Reason, packets: u32);
+
+    /// `packets` were sent out of this interface.
+    fn sent(&self, to: InterfaceId, packets: u32);
+}
+
+const _: () = {
+    assert!(size_of::<Egress>() == 12 && align_of::<Egress>() == 4);
+    assert!(size_of::<Interface>() == 36 && align_of::<Interface>() == 4);
+    assert!(size_of::<Vip>() == 7 && align_of::<Vip>() == 1);
+    assert!(size_of::<Listener>() == 10 && align_of::<Listener>() == 1);
+    assert!(size_of::<Group>() == 16 && align_of::<Group>() == 4);
+    assert!(size_of::<Target>() == 8 && align_of::<Target>() == 4);
+};

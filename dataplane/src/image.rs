@@ -1,0 +1,172 @@
+//! The configuration as the packet path reads it, before it is written into the kernel's tables.
+//!
+//! Pure data: the controller compiles one, tests build one by hand, [`crate::Dataplane`] writes it into the
+//! idle half of the tables and makes it live by one word.
+
+use std::collections::{BTreeMap, BTreeSet};
+use weir_path::hash::HashKey;
+use weir_path::tables::{Group, GroupId, Listener, Target, Vip};
+
+/// Most VIPs in one configuration.
+pub const MAX_VIPS: usize = 4_096;
+/// Most listeners in one configuration.
+pub const MAX_LISTENERS: usize = 16_384;
+/// Most target groups in one configuration.
+pub const MAX_GROUPS: usize = 4_096;
+/// Most targets in one configuration, all groups together.
+pub const MAX_TARGETS: usize = 65_536;
+/// Most targets in one group: a cell of a Maglev table is 16 bits.
+pub const MAX_TARGETS_IN_GROUP: usize = 10_000;
+/// Most Maglev cells in one configuration, all groups together (8 MiB).
+pub const MAX_CELLS: usize = 4 << 20;
+/// Most interfaces, uplinks and slots together. [`weir_path::addr::InterfaceId`]s lie below it.
+pub const MAX_INTERFACES: u32 = 8_192;
+/// Kernel interface indices lie below this (8 MiB of table).
+pub const MAX_IFINDEX: u32 = 1 << 20;
+
+/// One target group: its targets, and the Maglev table whose cells index them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct GroupImage {
+    /// The targets.
+    pub targets: Vec<Target>,
+    /// The Maglev table. Each cell is below `targets.len()`; empty where there are no targets.
+    pub cells: Vec<u16>,
+}
+
+/// A whole configuration.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Image {
+    /// The secret of the hash that places flows.
+    pub hash_key: HashKey,
+    /// The addresses that are Weir's.
+    pub vips: BTreeSet<Vip>,
+    /// The listeners, and the group that each one forwards to.
+    pub listeners: BTreeMap<Listener, GroupId>,
+    /// The groups, in the order of their [`GroupId`].
+    pub groups: Vec<GroupImage>,
+}
+
+/// Why a configuration does not fit the tables.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum ImageError {
+    /// A published maximum is exceeded.
+    #[error("{count} {what} are more than the {max} that fit the dataplane's tables; use fewer {what}")]
+    TooMany {
+        /// What there are too many of.
+        what: &'static str,
+        /// How many there are.
+        count: usize,
+        /// How many fit.
+        max: usize,
+    },
+    /// A listener forwards to a group that isn't there.
+    #[error("a listener forwards to target group {group:?}, but there are only {groups} groups")]
+    NoSuchGroup {
+        /// The group's number.
+        group: GroupId,
+        /// How many groups there are.
+        groups: usize,
+    },
+    /// A Maglev cell names a target that its group doesn't have.
+    #[error("a Maglev cell of target group {group} names target {target}, but it has only {targets}")]
+    NoSuchTarget {
+        /// The group's number.
+        group: usize,
+        /// What the cell says.
+        target: u16,
+        /// How many targets the group has.
+        targets: usize,
+    },
+}
+
+/// The groups laid end to end, as the tables hold them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Arena {
+    /// Where each group lies.
+    pub groups: Vec<Group>,
+    /// All targets.
+    pub targets: Vec<Target>,
+    /// All cells.
+    pub cells: Vec<u16>,
+}
+
+impl Image {
+    /// Lays the groups end to end, after checking that everything fits and points at something.
+    ///
+    /// # Errors
+    /// See [`ImageError`].
+    pub fn arena(&self) -> Result<Arena, ImageError> {
+        fits("VIPs", self.vips.len(), MAX_VIPS)?;
+        fits("listeners", self.listeners.len(), MAX_LISTENERS)?;
+        fits("target groups", self.groups.len(), MAX_GROUPS)?;
+        fits("targets", self.groups.iter().map(|group| group.targets.len()).sum(), MAX_TARGETS)?;
+        fits("Maglev cells", self.groups.iter().map(|group| group.cells.len()).sum(), MAX_CELLS)?;
+        for group in self.listeners.values().filter(|group| group.0 as usize >= self.groups.len()) {
+            return Err(ImageError::NoSuchGroup { group: *group, groups: self.groups.len() });
+        }
+        let mut arena = Arena::default();
+        for (number, group) in self.groups.iter().enumerate() {
+            fits("targets in one group", group.targets.len(), MAX_TARGETS_IN_GROUP)?;
+            let targets = group.targets.len();
+            if let Some(&target) = group.cells.iter().find(|cell| usize::from(**cell) >= targets) {
+                return Err(ImageError::NoSuchTarget { group: number, target, targets });
+            }
+            // The sums were checked above: all of these are far below 2^32.
+            arena.groups.push(Group {
+                first_cell: arena.cells.len() as u32,
+                cells: group.cells.len() as u32,
+                first_target: arena.targets.len() as u32,
+                targets: targets as u32,
+            });
+            arena.targets.extend_from_slice(&group.targets);
+            arena.cells.extend_from_slice(&group.cells);
+        }
+        Ok(arena)
+    }
+}
+
+fn fits(what: &'static str, count: usize, max: usize) -> Result<(), ImageError> {
+    if count > max { Err(ImageError::TooMany { what, count, max }) } else { Ok(()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn group(targets: usize, cells: &[u16]) -> GroupImage {
+        GroupImage { targets: vec![Target::default(); targets], cells: cells.to_vec() }
+    }
+
+    #[test]
+    fn groups_are_laid_end_to_end() {
+        let image = Image { groups: vec![group(2, &[0, 1, 0]), group(0, &[]), group(1, &[0])], ..Image::default() };
+        let arena = image.arena().unwrap();
+        assert_eq!(arena.cells, [0, 1, 0, 0]);
+        assert_eq!(
+            arena.groups,
+            [
+                Group { first_cell: 0, cells: 3, first_target: 0, targets: 2 },
+                Group { first_cell: 3, cells: 0, first_target: 2, targets: 0 },
+                Group { first_cell: 3, cells: 1, first_target: 2, targets: 1 },
+            ]
+        );
+    }
+
+    #[test]
+    fn what_points_at_nothing_is_refused() {
+        let cell = Image { groups: vec![group(2, &[0, 2])], ..Image::default() };
+        assert_eq!(cell.arena(), Err(ImageError::NoSuchTarget { group: 0, target: 2, targets: 2 }));
+        let mut listener = Image::default();
+        listener.listeners.insert(Listener::default(), GroupId(0));
+        assert_eq!(listener.arena(), Err(ImageError::NoSuchGroup { group: GroupId(0), groups: 0 }));
+    }
+
+    #[test]
+    fn one_more_than_fits_is_refused_with_the_number() {
+        let image = Image { groups: vec![GroupImage::default(); MAX_GROUPS + 1], ..Image::default() };
+        let error = image.arena().unwrap_err();
+        assert_eq!(error, ImageError::TooMany { what: "target groups", count: 4_097, max: 4_096 });
+        let full = Image { groups: vec![GroupImage::default(); MAX_GROUPS], ..Image::default() };
+        assert!(full.arena().is_ok());
+    }
+}

@@ -1,0 +1,1 @@
+//! Model tables, fixtures, packets and an independent checksum oracle for tests.

@@ -1,0 +1,1 @@
+//! Topologies of network namespaces, with real programs and real traffic.

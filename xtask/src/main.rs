@@ -1,0 +1,2 @@
+//! What the README's two commands call.
+fn main() {}
