@@ -5,24 +5,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use weir_path::hash::HashKey;
+pub use weir_path::layout::{
+    MAX_CELLS, MAX_GROUPS, MAX_IFINDEX, MAX_INTERFACES, MAX_LISTENERS, MAX_TARGETS, MAX_VIPS,
+};
 use weir_path::tables::{Group, GroupId, Listener, Target, Vip};
 
-/// Most VIPs in one configuration.
-pub const MAX_VIPS: usize = 4_096;
-/// Most listeners in one configuration.
-pub const MAX_LISTENERS: usize = 16_384;
-/// Most target groups in one configuration.
-pub const MAX_GROUPS: usize = 4_096;
-/// Most targets in one configuration, all groups together.
-pub const MAX_TARGETS: usize = 65_536;
-/// Most targets in one group: a cell of a Maglev table is 16 bits.
-pub const MAX_TARGETS_IN_GROUP: usize = 10_000;
-/// Most Maglev cells in one configuration, all groups together (8 MiB).
-pub const MAX_CELLS: usize = 4 << 20;
-/// Most interfaces, uplinks and slots together. [`weir_path::addr::InterfaceId`]s lie below it.
-pub const MAX_INTERFACES: u32 = 8_192;
-/// Kernel interface indices lie below this (8 MiB of table).
-pub const MAX_IFINDEX: u32 = 1 << 20;
+/// Most targets in one group: a cell of a Maglev table is 16 bits, and a table has at least 100 a target.
+pub const MAX_TARGETS_IN_GROUP: u32 = 10_000;
 
 /// One target group: its targets, and the Maglev table whose cells index them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -57,7 +46,7 @@ pub enum ImageError {
         /// How many there are.
         count: usize,
         /// How many fit.
-        max: usize,
+        max: u32,
     },
     /// A listener forwards to a group that isn't there.
     #[error("a listener forwards to target group {group:?}, but there are only {groups} groups")]
@@ -125,8 +114,8 @@ impl Image {
     }
 }
 
-fn fits(what: &'static str, count: usize, max: usize) -> Result<(), ImageError> {
-    if count > max { Err(ImageError::TooMany { what, count, max }) } else { Ok(()) }
+fn fits(what: &'static str, count: usize, max: u32) -> Result<(), ImageError> {
+    if count > max as usize { Err(ImageError::TooMany { what, count, max }) } else { Ok(()) }
 }
 
 #[cfg(test)]
@@ -163,10 +152,10 @@ mod tests {
 
     #[test]
     fn one_more_than_fits_is_refused_with_the_number() {
-        let image = Image { groups: vec![GroupImage::default(); MAX_GROUPS + 1], ..Image::default() };
+        let image = Image { groups: vec![GroupImage::default(); MAX_GROUPS as usize + 1], ..Image::default() };
         let error = image.arena().unwrap_err();
         assert_eq!(error, ImageError::TooMany { what: "target groups", count: 4_097, max: 4_096 });
-        let full = Image { groups: vec![GroupImage::default(); MAX_GROUPS], ..Image::default() };
+        let full = Image { groups: vec![GroupImage::default(); MAX_GROUPS as usize], ..Image::default() };
         assert!(full.arena().is_ok());
     }
 }

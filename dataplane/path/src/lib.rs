@@ -27,6 +27,7 @@ pub mod addr;
 pub mod checksum;
 pub mod flow;
 pub mod hash;
+pub mod layout;
 pub mod packet;
 pub mod reason;
 pub mod tables;

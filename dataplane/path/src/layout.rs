@@ -1,0 +1,164 @@
+//! How the tables lie in the kernel's maps: what both sides of the boundary must agree on.
+//!
+//! Configuration tables have two halves. The path reads one, user space writes the other, and one word says
+//! which is which. Hash tables carry the half in the key; array tables are cut in the middle.
+
+use crate::addr::InterfaceId;
+use crate::reason::Reason;
+use crate::tables::{GroupId, Half, Listener, Vip};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+
+/// Changes whenever a table's name, type or layout does. Part of the path that tables are pinned under.
+pub const SCHEMA: u32 = 1;
+
+/// Most VIPs in one configuration.
+pub const MAX_VIPS: u32 = 4_096;
+/// Most listeners in one configuration.
+pub const MAX_LISTENERS: u32 = 16_384;
+/// Most target groups in one configuration.
+pub const MAX_GROUPS: u32 = 4_096;
+/// Most targets in one configuration, all groups together.
+pub const MAX_TARGETS: u32 = 65_536;
+/// Most Maglev cells in one configuration, all groups together: 8 MiB a half.
+pub const MAX_CELLS: u32 = 4 << 20;
+/// Most interfaces, uplinks and slots together.
+pub const MAX_INTERFACES: u32 = 8_192;
+/// Kernel interface indices must lie below this: 8 MiB of table, so that the path needs no hash to know
+/// where a packet came in.
+pub const MAX_IFINDEX: u32 = 1 << 20;
+/// Flows that fit where nothing else is said, both directions together.
+pub const DEFAULT_FLOWS: u32 = 1 << 20;
+
+/// Cells in one cache line, the unit that the Maglev arena is read in.
+pub const CELLS_IN_LINE: u32 = 32;
+/// One line of the Maglev arena.
+pub type CellLine = [u16; CELLS_IN_LINE as usize];
+
+/// A VIP in one half.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+pub struct VipKey {
+    /// The VIP.
+    pub vip: Vip,
+    /// The half, 0 or 1.
+    pub half: u8,
+}
+
+/// A listener in one half.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+pub struct ListenerKey {
+    /// The listener.
+    pub listener: Listener,
+    /// The half, 0 or 1.
+    pub half: u8,
+    /// Always zero.
+    pub zero: u8,
+}
+
+impl VipKey {
+    /// `vip` in `half`.
+    #[must_use]
+    #[inline(always)]
+    pub const fn new(half: Half, vip: Vip) -> Self {
+        Self { vip, half: half.index() as u8 }
+    }
+}
+
+impl ListenerKey {
+    /// `listener` in `half`.
+    #[must_use]
+    #[inline(always)]
+    pub const fn new(half: Half, listener: Listener) -> Self {
+        Self { listener, half: half.index() as u8, zero: 0 }
+    }
+}
+
+/// Where a group lies in the table of groups.
+#[must_use]
+#[inline(always)]
+pub const fn group_index(half: Half, id: GroupId) -> u32 {
+    half.index() * MAX_GROUPS + id.0
+}
+
+/// Where a target lies in the table of targets.
+#[must_use]
+#[inline(always)]
+pub const fn target_index(half: Half, index: u32) -> u32 {
+    half.index() * MAX_TARGETS + index
+}
+
+/// Which line of the arena a cell lies in.
+#[must_use]
+#[inline(always)]
+pub const fn cell_line(half: Half, cell: u32) -> u32 {
+    half.index() * (MAX_CELLS / CELLS_IN_LINE) + cell / CELLS_IN_LINE
+}
+
+/// Where the path is hooked in. Each hook counts for itself.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[repr(u32)]
+pub enum Hook {
+    /// XDP on an uplink.
+    UplinkXdp,
+    /// TC ingress on an uplink.
+    UplinkTc,
+    /// TC ingress on a slot.
+    SlotTc,
+}
+
+impl Hook {
+    /// Every hook, in the order of its number.
+    pub const ALL: [Self; 3] = [Self::UplinkXdp, Self::UplinkTc, Self::SlotTc];
+
+    /// The name in counters and metrics.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::UplinkXdp => "uplink_xdp",
+            Self::UplinkTc => "uplink_tc",
+            Self::SlotTc => "slot_tc",
+        }
+    }
+}
+
+/// One number for "entered", then one a reason.
+const COUNTERS_A_HOOK: u32 = 1 + Reason::COUNT;
+
+/// How many counters there are.
+pub const COUNTERS: u32 = Hook::ALL.len() as u32 * COUNTERS_A_HOOK;
+
+/// The counter of packets that came in at `hook`.
+#[must_use]
+#[inline(always)]
+pub const fn entered_counter(hook: Hook) -> u32 {
+    hook as u32 * COUNTERS_A_HOOK
+}
+
+/// The counter of packets that left `hook` for this reason.
+#[must_use]
+#[inline(always)]
+pub const fn reason_counter(hook: Hook, why: Reason) -> u32 {
+    entered_counter(hook) + 1 + why as u32
+}
+
+/// How the table from kernel index to interface says "none": it holds the number plus one.
+#[must_use]
+#[inline(always)]
+pub const fn stored_interface(id: InterfaceId) -> u32 {
+    id.0.wrapping_add(1)
+}
+
+/// The interface behind what [`stored_interface`] made; `None` for an empty place.
+#[must_use]
+#[inline(always)]
+pub const fn interface_stored(word: u32) -> Option<InterfaceId> {
+    if word == 0 { None } else { Some(InterfaceId(word - 1)) }
+}
+
+const _: () = {
+    assert!(size_of::<VipKey>() == 8 && align_of::<VipKey>() == 1);
+    assert!(size_of::<ListenerKey>() == 12 && align_of::<ListenerKey>() == 1);
+    assert!(size_of::<CellLine>() == 64);
+    assert!(MAX_CELLS.is_multiple_of(CELLS_IN_LINE));
+};
