@@ -128,7 +128,8 @@ mod tests {
 
     #[test]
     fn groups_are_laid_end_to_end() {
-        let image = Image { groups: vec![group(2, &[0, 1, 0]), group(0, &[]), group(1, &[0])], ..Image::default() };
+        let image =
+            Image { groups: vec![group(2, &[0, 1, 0]), group(0, &[]), group(1, &[0])], ..Image::default() };
         let arena = image.arena().unwrap();
         assert_eq!(arena.cells, [0, 1, 0, 0]);
         assert_eq!(
@@ -152,7 +153,8 @@ mod tests {
 
     #[test]
     fn one_more_than_fits_is_refused_with_the_number() {
-        let image = Image { groups: vec![GroupImage::default(); MAX_GROUPS as usize + 1], ..Image::default() };
+        let image =
+            Image { groups: vec![GroupImage::default(); MAX_GROUPS as usize + 1], ..Image::default() };
         let error = image.arena().unwrap_err();
         assert_eq!(error, ImageError::TooMany { what: "target groups", count: 4_097, max: 4_096 });
         let full = Image { groups: vec![GroupImage::default(); MAX_GROUPS as usize], ..Image::default() };

@@ -1,5 +1,30 @@
 //! The running dataplane as a library: load, attach, pin, adopt, write and read tables, test-run.
 //!
 //! The packet path itself is `weir-path`; `ebpf/` compiles it into the programs that this crate loads.
+//!
+//! Everything lives in the kernel, pinned under one folder on a bpffs, so that it outlives the process:
+//!
+//! ```text
+//! <pin_dir>/v1/maps/FLOWS …         the tables           [`Tables`]
+//! <pin_dir>/v1/links/xdp-4 …        program on device    [`Dataplane`]
+//! ```
+//!
+//! A new process adopts what it finds after checking it, and swaps programs by updating the links in place:
+//! no packet passes by without a program. Dropping a [`Dataplane`] detaches nothing; [`release`] does.
 
+pub mod counters;
 pub mod image;
+pub mod test_run;
+
+mod attach;
+mod error;
+mod object;
+mod pins;
+mod sys;
+mod tables;
+mod typed_map;
+
+pub use attach::{AttachPoint, Attachment, Dataplane, Origin, ProgramSize};
+pub use error::Error;
+pub use pins::{Options, Released, release};
+pub use tables::Tables;

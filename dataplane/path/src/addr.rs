@@ -144,8 +144,21 @@ impl fmt::Debug for Mac {
 ///
 /// Overlapping VPCs and identical sandboxes are told apart by it, because it is part of every flow key.
 /// Twenty-three bits of number, and one bit that says which kind of number it is.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-#[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[derive(
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Default,
+    FromBytes,
+    IntoBytes,
+    Immutable,
+    KnownLayout,
+    Unaligned,
+)]
 #[repr(transparent)]
 pub struct Zone(pub [u8; 3]);
 

@@ -38,7 +38,12 @@ fn write_arp_reply<P: Packet>(p: &mut P, mac: Mac, request: &ArpRequest) -> Resu
 
 /// An echo reply (RFC 792, RFC 1122 section 3.2.2.6), to an echo request alone.
 #[inline(always)]
-pub(crate) fn echo<P: Packet>(p: &mut P, here: &Interface, frame: &Ethernet, ip: &Ipv4) -> Result<Sent, Reason> {
+pub(crate) fn echo<P: Packet>(
+    p: &mut P,
+    here: &Interface,
+    frame: &Ethernet,
+    ip: &Ipv4,
+) -> Result<Sent, Reason> {
     let is_request = ip.payload_len >= icmp::LEN && p.read(ip.payload_at) == Some(icmp::ECHO_REQUEST);
     if !is_request {
         return Err(Reason::IcmpIgnored);

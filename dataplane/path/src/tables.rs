@@ -16,8 +16,7 @@ impl<T: Interfaces + Listeners + Flows + Counters> Tables for T {}
 // ---- interfaces ----
 
 /// How a packet is handed to a device.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Default, Debug)]
-#[derive(FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Default, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(transparent)]
 pub struct Delivery(pub u32);
 
@@ -29,8 +28,7 @@ impl Delivery {
 }
 
 /// A way out.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Default, Debug)]
-#[derive(FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Default, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Egress {
     /// The device.
@@ -42,8 +40,7 @@ pub struct Egress {
 }
 
 /// An uplink, or a slot.
-#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
-#[derive(FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Interface {
     /// The way out through this interface.
@@ -100,8 +97,22 @@ impl Half {
 }
 
 /// A virtual address: what ARP and echo are answered for.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Debug)]
-#[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[derive(
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Default,
+    Debug,
+    FromBytes,
+    IntoBytes,
+    Immutable,
+    KnownLayout,
+    Unaligned,
+)]
 #[repr(C)]
 pub struct Vip {
     /// The address.
@@ -111,8 +122,22 @@ pub struct Vip {
 }
 
 /// What a listener listens on.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Debug)]
-#[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[derive(
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Default,
+    Debug,
+    FromBytes,
+    IntoBytes,
+    Immutable,
+    KnownLayout,
+    Unaligned,
+)]
 #[repr(C)]
 pub struct Listener {
     /// The address and its VPC.
@@ -124,14 +149,26 @@ pub struct Listener {
 }
 
 /// The number of a target group within one half.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Debug)]
-#[derive(FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[derive(
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Default,
+    Debug,
+    FromBytes,
+    IntoBytes,
+    Immutable,
+    KnownLayout,
+)]
 #[repr(transparent)]
 pub struct GroupId(pub u32);
 
 /// A target group: where its Maglev table and its targets lie in this half.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Default, Debug)]
-#[derive(FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Default, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Group {
     /// Its first Maglev cell.
@@ -145,8 +182,7 @@ pub struct Group {
 }
 
 /// A place that serves: a port in a slot's sandbox.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Default, Debug)]
-#[derive(FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Default, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Target {
     /// The slot.

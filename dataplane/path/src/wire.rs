@@ -147,12 +147,31 @@ impl Ipv4 {
     #[inline(always)]
     pub fn read<P: Packet>(p: &P) -> Result<Self, Reason> {
         let header: [u8; ipv4::LEN] = p.read(ipv4::AT).ok_or(Reason::BadHeader)?;
-        let [version_ihl, _, len0, len1, _, _, frag0, frag1, ttl, protocol, _, _, s0, s1, s2, s3, d0, d1, d2, d3] =
-            header;
+        let [
+            version_ihl,
+            _,
+            len0,
+            len1,
+            _,
+            _,
+            frag0,
+            frag1,
+            ttl,
+            protocol,
+            _,
+            _,
+            s0,
+            s1,
+            s2,
+            s3,
+            d0,
+            d1,
+            d2,
+            d3,
+        ] = header;
         let header_len = usize::from(version_ihl & 0x0f) * 4;
         let total_len = usize::from(u16::from_be_bytes([len0, len1]));
-        let lengths_fit =
-            header_len >= ipv4::LEN && total_len >= header_len && p.holds(ipv4::AT + total_len);
+        let lengths_fit = header_len >= ipv4::LEN && total_len >= header_len && p.holds(ipv4::AT + total_len);
         if version_ihl >> 4 != 4 || !lengths_fit {
             return Err(Reason::BadHeader);
         }

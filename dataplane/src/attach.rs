@@ -1,0 +1,335 @@
+//! Programs loaded and attached to devices, by links that outlive the process.
+
+use crate::error::Error;
+use crate::object::{self, OBJECT};
+use crate::pins::{self, Options, Pins, pin_error};
+use crate::tables::Tables;
+use aya::maps::MapData;
+use aya::programs::links::{FdLink, LinkError, PinnedLink};
+use aya::programs::tc::TcAttachOptions;
+use aya::programs::{LinkOrder, Program, ProgramError, SchedClassifier, TcAttachType, Xdp, XdpMode};
+use aya::{Ebpf, EbpfLoader, VerifierLogLevel};
+use std::io;
+use std::path::PathBuf;
+use weir_path::addr::IfIndex;
+
+/// Where a program sits on a device.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum AttachPoint {
+    /// XDP in the driver. Packets there must have complete checksums.
+    UplinkXdpNative,
+    /// XDP after the driver, for devices without support. Only where it is asked for.
+    UplinkXdpGeneric,
+    /// TC ingress (TCX) of an uplink.
+    UplinkTc,
+    /// TC ingress (TCX) of a slot.
+    SlotTc,
+}
+
+impl AttachPoint {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::UplinkXdpNative, Self::UplinkXdpGeneric, Self::UplinkTc, Self::SlotTc];
+
+    /// The name in the pin folder and for people.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::UplinkXdpNative => "xdp",
+            Self::UplinkXdpGeneric => "xdp-generic",
+            Self::UplinkTc => "tc",
+            Self::SlotTc => "slot",
+        }
+    }
+
+    const fn program(self) -> &'static str {
+        match self {
+            Self::UplinkXdpNative | Self::UplinkXdpGeneric => "uplink_xdp",
+            Self::UplinkTc => "uplink_tc",
+            Self::SlotTc => "slot_tc",
+        }
+    }
+}
+
+/// A program on a device.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct Attachment {
+    /// The device.
+    pub ifindex: IfIndex,
+    /// Where on it.
+    pub point: AttachPoint,
+}
+
+impl Attachment {
+    fn pin_name(self) -> String {
+        format!("{}-{}", self.point.name(), self.ifindex)
+    }
+
+    fn from_pin_name(name: &str) -> Option<Self> {
+        let (point, ifindex) = name.rsplit_once('-')?;
+        let point = AttachPoint::ALL.into_iter().find(|known| known.name() == point)?;
+        Some(Self { ifindex: IfIndex(ifindex.parse().ok()?), point })
+    }
+}
+
+/// Whether something was made or found.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Origin {
+    /// Made now.
+    New,
+    /// Left by an earlier process and taken over.
+    Adopted,
+}
+
+/// How large a program is, for the budget.
+#[derive(Clone, Debug)]
+pub struct ProgramSize {
+    /// The program.
+    pub name: &'static str,
+    /// Instructions after the kernel's rewriting.
+    pub instructions: u32,
+    /// Instructions that the verifier walked.
+    pub verified: u32,
+}
+
+/// The loaded programs and the pinned tables. Dropping it detaches nothing.
+pub struct Dataplane {
+    ebpf: Ebpf,
+    pins: Pins,
+    tables: Tables,
+    origin: Origin,
+}
+
+impl Dataplane {
+    /// Loads the programs over the pinned tables: those that are there after checking them, else new ones.
+    ///
+    /// # Errors
+    /// [`Error::NotBpffs`], [`Error::OtherSchema`], [`Error::Layout`], [`Error::Load`]; nothing is attached.
+    pub fn open(options: &Options) -> Result<Self, Error> {
+        let pins = Pins::new(&options.pin_dir);
+        pins.prepare()?;
+        let adopted = pins.check_adoptable(options.max_flows)?;
+        let names: Vec<_> =
+            object::declared(options.max_flows)?.into_iter().map(|table| table.name).collect();
+        let mut loader = loader(options.max_flows);
+        for name in &names {
+            loader.map_pin_path(name, pins.map(name));
+        }
+        let mut ebpf = loader.load(OBJECT).map_err(Error::load)?;
+        for point in AttachPoint::ALL {
+            load_program(&mut ebpf, point.program())?;
+        }
+        let tables = Tables::open(&options.pin_dir)?;
+        let origin = if adopted { Origin::Adopted } else { Origin::New };
+        Ok(Self { ebpf, pins, tables, origin })
+    }
+
+    /// Whether the tables were there already.
+    #[must_use]
+    pub fn origin(&self) -> Origin {
+        self.origin
+    }
+
+    /// The tables.
+    #[must_use]
+    pub fn tables(&self) -> &Tables {
+        &self.tables
+    }
+
+    /// Attaches a program to a device. Where an earlier process did so, its link is given the new program in
+    /// one step, and no packet passes by without one.
+    ///
+    /// # Errors
+    /// [`Error::NoDevice`], [`Error::Attach`].
+    pub fn attach(&mut self, attachment: Attachment) -> Result<Origin, Error> {
+        let device = device_name(attachment.ifindex)?;
+        let pin = self.pins.links.join(attachment.pin_name());
+        let earlier = open_link(&pin)?;
+        let origin = if earlier.is_some() { Origin::Adopted } else { Origin::New };
+        let point = attachment.point;
+        let error = |source| attach_error(attachment, source);
+        let link: FdLink = match program_mut(&mut self.ebpf, point.program())? {
+            Program::Xdp(xdp) => attach_xdp(xdp, attachment, earlier).map_err(error)?,
+            Program::SchedClassifier(tc) => attach_tc(tc, &device, earlier).map_err(error)?,
+            _ => return Err(Error::Object(format!("program {} has an unexpected type", point.program()))),
+        };
+        if origin == Origin::New {
+            link.pin(&pin).map_err(|source| pin_error("pinning", &pin, io::Error::other(source)))?;
+        }
+        Ok(origin)
+    }
+
+    /// Detaches a program; it may be gone already.
+    ///
+    /// # Errors
+    /// [`Error::Pin`].
+    pub fn detach(&mut self, attachment: Attachment) -> Result<(), Error> {
+        let pin = self.pins.links.join(attachment.pin_name());
+        pins::gone(&pin, "detaching", std::fs::remove_file(&pin))
+    }
+
+    /// What is attached. Links whose device is gone are removed on the way.
+    ///
+    /// # Errors
+    /// [`Error::Pin`].
+    pub fn attachments(&self) -> Result<Vec<Attachment>, Error> {
+        let mut attachments = Vec::new();
+        for path in pins::entries(&self.pins.links)? {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            match Attachment::from_pin_name(&name) {
+                Some(attachment) if device_name(attachment.ifindex).is_ok() => attachments.push(attachment),
+                Some(_) => pins::gone(&path, "detaching", std::fs::remove_file(&path))?,
+                None => tracing::warn!(pin = %path.display(), "a pin that is not Weir's; left alone"),
+            }
+        }
+        Ok(attachments)
+    }
+
+    /// How large the programs are.
+    ///
+    /// # Errors
+    /// [`Error::Load`].
+    pub fn program_sizes(&self) -> Result<Vec<ProgramSize>, Error> {
+        program_sizes(&self.ebpf)
+    }
+}
+
+pub(crate) fn program_sizes(ebpf: &Ebpf) -> Result<Vec<ProgramSize>, Error> {
+    let mut sizes = Vec::new();
+    for name in ["uplink_xdp", "uplink_tc", "slot_tc"] {
+        let info = match ebpf.program(name) {
+            Some(program) => program.info().map_err(Error::load)?,
+            None => return Err(Error::Object(format!("program {name} is missing"))),
+        };
+        sizes.push(ProgramSize {
+            name,
+            // Eight bytes an instruction.
+            instructions: info.size_translated().unwrap_or(0) / 8,
+            verified: info.verified_instruction_count().unwrap_or(0),
+        });
+    }
+    Ok(sizes)
+}
+
+/// A loader that does not let aya ask for the verifier's log: a refused program would take minutes.
+pub(crate) fn loader<'a>(max_flows: u32) -> EbpfLoader<'a> {
+    let mut loader = EbpfLoader::new();
+    loader.map_max_entries(object::FLOWS, object::flow_entries(max_flows));
+    loader.verifier_log_level(VerifierLogLevel::DISABLE);
+    loader
+}
+
+/// Loads one program; it may be loaded already.
+pub(crate) fn load_program(ebpf: &mut Ebpf, name: &str) -> Result<(), Error> {
+    let loaded = match program_mut(ebpf, name)? {
+        Program::Xdp(xdp) => xdp.load(),
+        Program::SchedClassifier(tc) => tc.load(),
+        _ => return Err(Error::Object(format!("program {name} has an unexpected type"))),
+    };
+    match loaded {
+        Ok(()) | Err(ProgramError::AlreadyLoaded) => Ok(()),
+        Err(error) => Err(Error::load(error)),
+    }
+}
+
+pub(crate) fn program_mut<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut Program, Error> {
+    ebpf.program_mut(name).ok_or_else(|| Error::Object(format!("program {name} is missing")))
+}
+
+/// The maps of an object that was loaded without pins.
+pub(crate) fn own_map(ebpf: &Ebpf, name: &str) -> Result<MapData, Error> {
+    use aya::maps::Map;
+    let map = ebpf.map(name).ok_or_else(|| Error::Object(format!("table {name} is missing")))?;
+    let (Map::Array(data) | Map::HashMap(data) | Map::PerCpuArray(data)) = map else {
+        return Err(Error::Object(format!("table {name} has an unexpected type")));
+    };
+    let id = data.info().map_err(Error::load)?.id();
+    MapData::from_id(id).map_err(Error::load)
+}
+
+/// Why attaching failed: the program was refused, or the link is not one that can be pinned.
+#[derive(Debug, thiserror::Error)]
+enum Refusal {
+    #[error(transparent)]
+    Program(#[from] ProgramError),
+    #[error(transparent)]
+    Link(#[from] LinkError),
+}
+
+fn attach_xdp(xdp: &mut Xdp, attachment: Attachment, earlier: Option<FdLink>) -> Result<FdLink, Refusal> {
+    let mode = match attachment.point {
+        AttachPoint::UplinkXdpGeneric => XdpMode::Skb,
+        _ => XdpMode::Driver,
+    };
+    let id = match earlier {
+        Some(link) => xdp.attach_to_link(link.try_into()?)?,
+        None => xdp.attach_to_if_index(attachment.ifindex.0, mode)?,
+    };
+    Ok(xdp.take_link(id)?.try_into()?)
+}
+
+fn attach_tc(tc: &mut SchedClassifier, device: &str, earlier: Option<FdLink>) -> Result<FdLink, Refusal> {
+    let id = match earlier {
+        Some(link) => tc.attach_to_link(link.try_into()?)?,
+        None => tc.attach_with_options(
+            device,
+            TcAttachType::Ingress,
+            TcAttachOptions::TcxOrder(LinkOrder::first()),
+        )?,
+    };
+    Ok(tc.take_link(id)?.try_into()?)
+}
+
+/// The pinned link; `None` where nothing is pinned.
+fn open_link(pin: &PathBuf) -> Result<Option<FdLink>, Error> {
+    match PinnedLink::from_pin(pin) {
+        Ok(link) => Ok(Some(link.into())),
+        Err(LinkError::SyscallError(error)) if error.io_error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(pin_error("opening", pin, io::Error::other(source))),
+    }
+}
+
+fn device_name(ifindex: IfIndex) -> Result<String, Error> {
+    nix::net::if_::if_indextoname(ifindex.0)
+        .map(|name| name.to_string_lossy().into_owned())
+        .map_err(|_| Error::NoDevice { ifindex })
+}
+
+fn attach_error(attachment: Attachment, source: Refusal) -> Error {
+    let code = match &source {
+        Refusal::Program(ProgramError::SyscallError(error)) => error.io_error.raw_os_error(),
+        _ => None,
+    };
+    let hint = match (code, attachment.point) {
+        (Some(libc::EBUSY | libc::EEXIST), _) => {
+            "; another XDP program holds the device: `ip link show` names it, detach it or use another hook"
+        }
+        (Some(libc::EOPNOTSUPP), AttachPoint::UplinkXdpNative) => {
+            "; its driver has no native XDP: set hook = \"tc\", or \"xdp-generic\" to accept the slower mode"
+        }
+        (Some(libc::ERANGE), _) => {
+            "; its MTU is too large for XDP on this driver: lower it, or set hook = \"tc\""
+        }
+        _ => "",
+    };
+    Error::Attach {
+        program: attachment.point.program(),
+        ifindex: attachment.ifindex,
+        source: Box::new(source),
+        hint,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pin_is_named_so_that_it_can_be_read_back() {
+        for point in AttachPoint::ALL {
+            let attachment = Attachment { ifindex: IfIndex(42), point };
+            assert_eq!(Attachment::from_pin_name(&attachment.pin_name()), Some(attachment));
+        }
+        assert_eq!(Attachment::from_pin_name("xdp"), None);
+        assert_eq!(Attachment::from_pin_name("other-4"), None);
+    }
+}

@@ -1,0 +1,208 @@
+//! The system calls that no crate wraps: map operations in batches, a shared word, a grace period.
+//!
+//! All of this crate's `unsafe`. Everything else goes through aya.
+
+use std::io;
+use std::mem::size_of;
+use std::os::fd::{AsRawFd, BorrowedFd};
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+const BPF_MAP_LOOKUP_ELEM: u32 = 1;
+const BPF_MAP_UPDATE_ELEM: u32 = 2;
+const BPF_MAP_DELETE_ELEM: u32 = 3;
+const BPF_MAP_LOOKUP_BATCH: u32 = 24;
+const BPF_MAP_UPDATE_BATCH: u32 = 26;
+const BPF_MAP_DELETE_BATCH: u32 = 27;
+
+/// The part of `union bpf_attr` for one element (include/uapi/linux/bpf.h).
+#[repr(C)]
+struct ElementAttr {
+    map_fd: u32,
+    padding: u32,
+    key: u64,
+    value: u64,
+    flags: u64,
+}
+
+/// The part of `union bpf_attr` for many elements (include/uapi/linux/bpf.h).
+#[repr(C)]
+#[derive(Default)]
+struct BatchAttr {
+    in_batch: u64,
+    out_batch: u64,
+    keys: u64,
+    values: u64,
+    count: u32,
+    map_fd: u32,
+    elem_flags: u64,
+    flags: u64,
+}
+
+fn bpf<A>(command: u32, attr: &mut A) -> io::Result<()> {
+    // SAFETY: `attr` is a live, initialised prefix of `union bpf_attr` of the length given, and the callers
+    // in this file put only pointers to live buffers of the map's key and value sizes into it.
+    let result = unsafe {
+        libc::syscall(libc::SYS_bpf, libc::c_long::from(command), std::ptr::from_mut(attr), size_of::<A>())
+    };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+fn address(bytes: &[u8]) -> u64 {
+    bytes.as_ptr() as u64
+}
+
+fn address_mut(bytes: &mut [u8]) -> u64 {
+    bytes.as_mut_ptr() as u64
+}
+
+/// Copies the value under `key` into `value`. Both must have the map's sizes; [`crate::typed_map`] sees to it.
+pub(crate) fn lookup(map: BorrowedFd<'_>, key: &[u8], value: &mut [u8]) -> io::Result<()> {
+    let mut attr = ElementAttr {
+        map_fd: map.as_raw_fd() as u32,
+        padding: 0,
+        key: address(key),
+        value: address_mut(value),
+        flags: 0,
+    };
+    bpf(BPF_MAP_LOOKUP_ELEM, &mut attr)
+}
+
+/// Writes `value` under `key`. Both must have the map's sizes.
+pub(crate) fn update(map: BorrowedFd<'_>, key: &[u8], value: &[u8]) -> io::Result<()> {
+    let mut attr = ElementAttr {
+        map_fd: map.as_raw_fd() as u32,
+        padding: 0,
+        key: address(key),
+        value: address(value),
+        flags: 0,
+    };
+    bpf(BPF_MAP_UPDATE_ELEM, &mut attr)
+}
+
+/// Deletes the element under `key`, which must have the map's size.
+pub(crate) fn delete(map: BorrowedFd<'_>, key: &[u8]) -> io::Result<()> {
+    let mut attr =
+        ElementAttr { map_fd: map.as_raw_fd() as u32, padding: 0, key: address(key), value: 0, flags: 0 };
+    bpf(BPF_MAP_DELETE_ELEM, &mut attr)
+}
+
+/// Writes `count` elements that lie end to end.
+pub(crate) fn update_batch(map: BorrowedFd<'_>, keys: &[u8], values: &[u8], count: u32) -> io::Result<()> {
+    let mut attr = BatchAttr {
+        keys: address(keys),
+        values: address(values),
+        count,
+        map_fd: map.as_raw_fd() as u32,
+        ..BatchAttr::default()
+    };
+    bpf(BPF_MAP_UPDATE_BATCH, &mut attr)
+}
+
+/// Deletes `count` keys that lie end to end. Stops at one that isn't there; returns how many it deleted.
+pub(crate) fn delete_batch(map: BorrowedFd<'_>, keys: &[u8], count: u32) -> (u32, io::Result<()>) {
+    let mut attr =
+        BatchAttr { keys: address(keys), count, map_fd: map.as_raw_fd() as u32, ..BatchAttr::default() };
+    let result = bpf(BPF_MAP_DELETE_BATCH, &mut attr);
+    (attr.count, result)
+}
+
+/// One step of reading a hash map whole.
+pub(crate) struct BatchRead {
+    /// How many elements were read.
+    pub(crate) count: u32,
+    /// Whether there is more.
+    pub(crate) more: bool,
+}
+
+/// Reads up to `room` elements. `cursor` is where to go on: empty at first, then left alone.
+pub(crate) fn lookup_batch(
+    map: BorrowedFd<'_>,
+    cursor: &mut Option<[u8; 8]>,
+    keys: &mut [u8],
+    values: &mut [u8],
+    room: u32,
+) -> io::Result<BatchRead> {
+    let mut next = [0u8; 8];
+    let mut attr = BatchAttr {
+        in_batch: cursor.as_ref().map_or(0, |cursor| address(cursor)),
+        out_batch: address_mut(&mut next),
+        keys: address_mut(keys),
+        values: address_mut(values),
+        count: room,
+        map_fd: map.as_raw_fd() as u32,
+        ..BatchAttr::default()
+    };
+    let result = bpf(BPF_MAP_LOOKUP_BATCH, &mut attr);
+    let more = match result {
+        Ok(()) => true,
+        // The kernel's way to say that this was the last of it.
+        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => false,
+        Err(error) => return Err(error),
+    };
+    *cursor = Some(next);
+    Ok(BatchRead { count: attr.count, more })
+}
+
+/// One word that the programs read, mapped into this process.
+pub(crate) struct SharedWord {
+    word: NonNull<AtomicU64>,
+}
+
+// SAFETY: the mapping is shared memory that is only ever used as an atomic.
+unsafe impl Send for SharedWord {}
+// SAFETY: as above.
+unsafe impl Sync for SharedWord {}
+
+const PAGE: usize = 4096;
+
+impl SharedWord {
+    /// Maps the first word of an array map that was made with `BPF_F_MMAPABLE`.
+    pub(crate) fn map(map: BorrowedFd<'_>) -> io::Result<Self> {
+        // SAFETY: a fresh mapping at an address of the kernel's choice; the file outlives it by reference.
+        let start = unsafe {
+            libc::mmap(
+                std::ptr::null_mut(),
+                PAGE,
+                libc::PROT_READ | libc::PROT_WRITE,
+                libc::MAP_SHARED,
+                map.as_raw_fd(),
+                0,
+            )
+        };
+        if start == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        NonNull::new(start.cast()).map(|word| Self { word }).ok_or_else(io::Error::last_os_error)
+    }
+
+    fn word(&self) -> &AtomicU64 {
+        // SAFETY: the mapping is page-aligned, at least one page long, and lives as long as `self`.
+        unsafe { self.word.as_ref() }
+    }
+
+    pub(crate) fn load(&self) -> u64 {
+        self.word().load(Ordering::Acquire)
+    }
+
+    /// Makes everything written before visible to whoever sees the new value.
+    pub(crate) fn store(&self, value: u64) {
+        self.word().store(value, Ordering::Release);
+    }
+}
+
+impl Drop for SharedWord {
+    fn drop(&mut self) {
+        // SAFETY: unmaps exactly what `map` mapped; no reference to it can be alive.
+        unsafe { libc::munmap(self.word.as_ptr().cast(), PAGE) };
+    }
+}
+
+/// Waits until every program that is running now has left: an RCU grace period
+/// (kernel/sched/membarrier.c: `MEMBARRIER_CMD_GLOBAL` is `synchronize_rcu`).
+pub(crate) fn grace_period() -> io::Result<()> {
+    const MEMBARRIER_CMD_GLOBAL: libc::c_int = 1;
+    // SAFETY: takes plain numbers only.
+    let result = unsafe { libc::syscall(libc::SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0) };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
