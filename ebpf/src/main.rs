@@ -3,6 +3,9 @@
 //! What happens to a packet is in `weir-path`. Here are the adapters that make a packet out of an XDP or a
 //! TC context ([`packet`]), the tables out of maps ([`maps`]), and a return code out of a verdict.
 #![no_std]
+// Both exist to please the verifier, in one place each in `packet`.
+#![feature(asm_experimental_arch, core_intrinsics)]
+#![expect(internal_features, reason = "there is no stable way to ask what the compiler knows")]
 #![no_main]
 
 mod maps;
@@ -14,7 +17,6 @@ use aya_ebpf::macros::{classifier, xdp};
 use aya_ebpf::programs::{TcContext, XdpContext};
 use maps::Maps;
 use packet::{TcPacket, XdpPacket};
-use weir_path::addr::IfIndex;
 use weir_path::layout::Hook;
 use weir_path::tables::{Delivery, Egress};
 use weir_path::{Verdict, from_slot, from_uplink};
@@ -22,8 +24,9 @@ use weir_path::{Verdict, from_slot, from_uplink};
 /// XDP on an uplink.
 #[xdp(frags)]
 pub fn uplink_xdp(ctx: XdpContext) -> u32 {
-    let maps = Maps { hook: Hook::UplinkXdp, arrived_at: IfIndex(ctx.ingress_ifindex() as u32) };
-    xdp_action(from_uplink(&mut XdpPacket(ctx), &maps))
+    let mut packet = XdpPacket::new(ctx);
+    let maps = Maps { hook: Hook::UplinkXdp, arrived_at: packet.arrived_at() };
+    xdp_action(from_uplink(&mut packet, &maps))
 }
 
 /// TC ingress on an uplink whose senders may leave checksums to others.
@@ -45,8 +48,9 @@ pub fn slot_tc(ctx: TcContext) -> i32 {
 /// The slot's walk on XDP: never attached, so that every fixture can run on both hooks.
 #[xdp(frags)]
 pub fn slot_xdp(ctx: XdpContext) -> u32 {
-    let maps = Maps { hook: Hook::SlotTc, arrived_at: IfIndex(ctx.ingress_ifindex() as u32) };
-    xdp_action(from_slot(&mut XdpPacket(ctx), &maps))
+    let mut packet = XdpPacket::new(ctx);
+    let maps = Maps { hook: Hook::SlotTc, arrived_at: packet.arrived_at() };
+    xdp_action(from_slot(&mut packet, &maps))
 }
 
 #[inline(always)]

@@ -7,10 +7,25 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 macro_rules! network_bytes {
     ($(#[$doc:meta])* $name:ident, $len:literal) => {
         $(#[$doc])*
-        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+        #[derive(Clone, Copy, Eq, PartialOrd, Ord, Default)]
         #[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
         #[repr(transparent)]
         pub struct $name(pub [u8; $len]);
+
+        // Compared as numbers: an array of three or six bytes would be compared in memory, and so be put
+        // on the stack, where the verifier wants an alignment that bytes don't have.
+        impl PartialEq for $name {
+            #[inline(always)]
+            fn eq(&self, other: &Self) -> bool {
+                self.as_number() == other.as_number()
+            }
+        }
+
+        impl core::hash::Hash for $name {
+            fn hash<H: core::hash::Hasher>(&self, state: &mut H) {
+                self.as_number().hash(state);
+            }
+        }
     };
 }
 
@@ -56,6 +71,11 @@ number!(
 );
 
 impl Ip4 {
+    #[inline(always)]
+    const fn as_number(self) -> u32 {
+        u32::from_ne_bytes(self.0)
+    }
+
     /// The address as a number, most significant byte first.
     #[must_use]
     pub const fn to_bits(self) -> u32 {
@@ -67,12 +87,17 @@ impl Ip4 {
     #[must_use]
     #[inline(always)]
     pub const fn may_be_source(self) -> bool {
-        let [first, ..] = self.0;
-        first != 0 && first != 127 && first < 224
+        let number = self.to_bits();
+        number > 0x00ff_ffff && number >> 24 != 127 && number < 0xe000_0000
     }
 }
 
 impl L4Port {
+    #[inline(always)]
+    const fn as_number(self) -> u16 {
+        u16::from_ne_bytes(self.0)
+    }
+
     /// A port from its number.
     #[must_use]
     pub const fn new(number: u16) -> Self {
@@ -87,6 +112,12 @@ impl L4Port {
 }
 
 impl Mac {
+    #[inline(always)]
+    const fn as_number(self) -> (u32, u16) {
+        let [a, b, c, d, e, f] = self.0;
+        (u32::from_ne_bytes([a, b, c, d]), u16::from_ne_bytes([e, f]))
+    }
+
     /// The broadcast address.
     pub const BROADCAST: Self = Self([0xff; 6]);
 }
@@ -140,27 +171,13 @@ impl fmt::Debug for Mac {
     }
 }
 
-/// Which address space a packet's addresses belong to: a VPC on the wire, or one binding on a slot.
-///
-/// Overlapping VPCs and identical sandboxes are told apart by it, because it is part of every flow key.
-/// Twenty-three bits of number, and one bit that says which kind of number it is.
-#[derive(
-    Clone,
-    Copy,
-    PartialEq,
-    Eq,
-    PartialOrd,
-    Ord,
-    Hash,
-    Default,
-    FromBytes,
-    IntoBytes,
-    Immutable,
-    KnownLayout,
-    Unaligned,
-)]
-#[repr(transparent)]
-pub struct Zone(pub [u8; 3]);
+network_bytes!(
+    /// Which address space a packet's addresses belong to: a VPC on the wire, or one binding on a slot.
+    ///
+    /// Overlapping VPCs and identical sandboxes are told apart by it, because it is part of every flow key.
+    /// Twenty-three bits of number, and one bit that says which kind of number it is.
+    Zone, 3
+);
 
 impl Zone {
     /// The largest number a VPC or a binding can have.
@@ -191,6 +208,12 @@ impl Zone {
     pub const fn number(self) -> u32 {
         let [top, middle, low] = self.0;
         u32::from_be_bytes([0, top & 0x7f, middle, low])
+    }
+
+    #[inline(always)]
+    const fn as_number(self) -> u32 {
+        let [top, middle, low] = self.0;
+        u32::from_be_bytes([0, top, middle, low])
     }
 
     const fn from_bits(bits: u32) -> Self {

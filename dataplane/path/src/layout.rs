@@ -6,7 +6,7 @@
 use crate::addr::InterfaceId;
 use crate::reason::Reason;
 use crate::tables::{GroupId, Half, Listener, Vip};
-use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// Changes whenever a table's name, type or layout does. Part of the path that tables are pinned under.
 pub const SCHEMA: u32 = 1;
@@ -35,21 +35,9 @@ pub const CELLS_IN_LINE: u32 = 32;
 pub type CellLine = [u16; CELLS_IN_LINE as usize];
 
 /// A VIP in one half.
-#[derive(
-    Clone,
-    Copy,
-    PartialEq,
-    Eq,
-    PartialOrd,
-    Ord,
-    Debug,
-    FromBytes,
-    IntoBytes,
-    Immutable,
-    KnownLayout,
-    Unaligned,
-)]
-#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C, align(8))]
 pub struct VipKey {
     /// The VIP.
     pub vip: Vip,
@@ -58,21 +46,9 @@ pub struct VipKey {
 }
 
 /// A listener in one half.
-#[derive(
-    Clone,
-    Copy,
-    PartialEq,
-    Eq,
-    PartialOrd,
-    Ord,
-    Debug,
-    FromBytes,
-    IntoBytes,
-    Immutable,
-    KnownLayout,
-    Unaligned,
-)]
-#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C, align(4))]
 pub struct ListenerKey {
     /// The listener.
     pub listener: Listener,
@@ -183,8 +159,8 @@ pub const fn interface_stored(word: u32) -> Option<InterfaceId> {
 }
 
 const _: () = {
-    assert!(size_of::<VipKey>() == 8 && align_of::<VipKey>() == 1);
-    assert!(size_of::<ListenerKey>() == 12 && align_of::<ListenerKey>() == 1);
+    assert!(size_of::<VipKey>() == 8 && align_of::<VipKey>() == 8);
+    assert!(size_of::<ListenerKey>() == 12 && align_of::<ListenerKey>() == 4);
     assert!(size_of::<CellLine>() == 64);
     assert!(MAX_CELLS.is_multiple_of(CELLS_IN_LINE));
 };

@@ -64,6 +64,7 @@ pub(crate) fn toward_target<T: Tables>(
         src_mac: slot.mac,
         egress: slot.egress,
         other: reply_key,
+        zero: [0; 4],
     };
     let outward = Flow {
         src: key.dst,
@@ -74,6 +75,7 @@ pub(crate) fn toward_target<T: Tables>(
         src_mac: uplink.mac,
         egress: uplink.egress,
         other: *key,
+        zero: [0; 4],
     };
     record(t, key, &inward, &outward)
 }

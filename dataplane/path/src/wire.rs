@@ -84,15 +84,16 @@ pub mod icmp {
     pub const ECHO_REPLY: [u8; 2] = [0, 0];
 }
 
-/// An Ethernet header.
+/// An Ethernet header. Ordered so that it may lie on the stack, where the verifier wants alignment.
 #[derive(Clone, Copy, Debug)]
+#[repr(C, align(8))]
 pub struct Ethernet {
     /// The destination.
     pub dst: Mac,
-    /// The source.
-    pub src: Mac,
     /// The ethertype.
     pub ethertype: [u8; 2],
+    /// The source.
+    pub src: Mac,
 }
 
 impl Ethernet {
@@ -258,15 +259,16 @@ impl Segment {
     }
 }
 
-/// An ARP request for IPv4 over Ethernet (RFC 826).
+/// An ARP request for IPv4 over Ethernet (RFC 826). Ordered as [`Ethernet`] is, for the same reason.
 #[derive(Clone, Copy, Debug)]
+#[repr(C, align(8))]
 pub struct ArpRequest {
-    /// Who asks.
-    pub sender_mac: Mac,
     /// The asker's address; zero in a probe (RFC 5227).
     pub sender: Ip4,
     /// The address it asks for.
     pub target: Ip4,
+    /// Who asks.
+    pub sender_mac: Mac,
 }
 
 impl ArpRequest {
