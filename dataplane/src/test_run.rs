@@ -7,8 +7,7 @@ use crate::error::Error;
 use crate::object::OBJECT;
 use crate::tables::Tables;
 use aya::Ebpf;
-use aya::programs::{Program as AyaProgram, TestRun, TestRunOptions};
-use std::os::fd::{AsFd, BorrowedFd};
+use aya::programs::{Program as AyaProgram, ProgramFd, TestRun, TestRunOptions};
 use std::time::Duration;
 use weir_path::addr::IfIndex;
 
@@ -85,16 +84,17 @@ impl Runner {
         program_sizes(&self.ebpf)
     }
 
-    /// The file descriptor of a program, for harnesses that call it by tail call.
+    /// A handle on a program, for harnesses that call it by tail call.
     ///
     /// # Errors
-    /// [`Error::Object`].
-    pub fn program_fd(&mut self, program: Program) -> Result<BorrowedFd<'_>, Error> {
-        match program_mut(&mut self.ebpf, program.name())? {
-            AyaProgram::Xdp(xdp) => Ok(xdp.fd().map_err(Error::load)?.as_fd()),
-            AyaProgram::SchedClassifier(tc) => Ok(tc.fd().map_err(Error::load)?.as_fd()),
-            _ => Err(Error::Object(format!("program {} has an unexpected type", program.name()))),
-        }
+    /// [`Error::Object`], [`Error::Load`].
+    pub fn program(&mut self, program: Program) -> Result<ProgramFd, Error> {
+        let fd = match program_mut(&mut self.ebpf, program.name())? {
+            AyaProgram::Xdp(xdp) => xdp.fd(),
+            AyaProgram::SchedClassifier(tc) => tc.fd(),
+            _ => return Err(Error::Object(format!("program {} has an unexpected type", program.name()))),
+        };
+        fd.map_err(Error::load)?.try_clone().map_err(Error::load)
     }
 
     /// Runs one packet that comes in by `ingress`, which must be a device of this network namespace.
