@@ -289,9 +289,11 @@ fn open_link(pin: &PathBuf) -> Result<Option<FdLink>, Error> {
 }
 
 fn device_name(ifindex: IfIndex) -> Result<String, Error> {
-    nix::net::if_::if_indextoname(ifindex.0)
-        .map(|name| name.to_string_lossy().into_owned())
-        .map_err(|_| Error::NoDevice { ifindex })
+    match nix::net::if_::if_indextoname(ifindex.0) {
+        // nix 0.31 takes the null pointer that says "no such device" for success, and makes it an empty name.
+        Ok(name) if !name.is_empty() => Ok(name.to_string_lossy().into_owned()),
+        _ => Err(Error::NoDevice { ifindex }),
+    }
 }
 
 fn attach_error(attachment: Attachment, source: Refusal) -> Error {

@@ -90,8 +90,9 @@ impl Image {
         fits("target groups", self.groups.len(), MAX_GROUPS)?;
         fits("targets", self.groups.iter().map(|group| group.targets.len()).sum(), MAX_TARGETS)?;
         fits("Maglev cells", self.groups.iter().map(|group| group.cells.len()).sum(), MAX_CELLS)?;
-        for group in self.listeners.values().filter(|group| group.0 as usize >= self.groups.len()) {
-            return Err(ImageError::NoSuchGroup { group: *group, groups: self.groups.len() });
+        let groups = self.groups.len();
+        if let Some(&group) = self.listeners.values().find(|group| group.0 as usize >= groups) {
+            return Err(ImageError::NoSuchGroup { group, groups });
         }
         let mut arena = Arena::default();
         for (number, group) in self.groups.iter().enumerate() {

@@ -1,7 +1,6 @@
 //! How large the programs may be. The numbers are exact for one compiler, so growth is a decision.
 //!
 //! Needs root and Linux 6.6, because the verifier is the kernel's.
-#![expect(clippy::unwrap_used, reason = "a test says what is wrong by stopping")]
 
 use weir_dataplane::test_run::Runner;
 
