@@ -7,6 +7,8 @@
 //!
 //! Needs root, Linux 6.6, a bpffs at /sys/fs/bpf and `ip`; fails where they are missing.
 
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test says what is wrong by stopping")]
+
 use nix::sched::{CloneFlags, unshare};
 use std::fs;
 use std::path::{Path, PathBuf};
