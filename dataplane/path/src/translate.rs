@@ -12,10 +12,17 @@ use crate::wire::{Ipv4, Segment, ethernet, ipv4, protocol};
 /// [`Reason::TtlExpired`], with the packet untouched; [`Reason::Unchangeable`], with the packet to be dropped.
 #[inline(always)]
 pub(crate) fn apply<P: Packet>(p: &mut P, ip: &Ipv4, segment: &Segment, flow: &Flow) -> Result<(), Reason> {
-    if ip.ttl <= 1 {
-        return Err(Reason::TtlExpired);
-    }
+    may_go_on(ip)?;
     write(p, ip, segment, flow).map_err(|Refused| Reason::Unchangeable)
+}
+
+/// Whether the packet may go one hop further (RFC 1812 section 5.3.1).
+///
+/// # Errors
+/// [`Reason::TtlExpired`].
+#[inline(always)]
+pub(crate) fn may_go_on(ip: &Ipv4) -> Result<(), Reason> {
+    if ip.ttl > 1 { Ok(()) } else { Err(Reason::TtlExpired) }
 }
 
 #[inline(always)]

@@ -85,6 +85,8 @@ fn uplink_walk<P: Packet, T: Tables>(p: &mut P, t: &T) -> Result<Sent, Reason> {
     if !segment.opens() {
         return answer::reset(p, here, &frame, &ip, &segment);
     }
+    // Before the flow is recorded: a packet that ends here must not leave one behind.
+    translate::may_go_on(&ip)?;
     let target = open::choose(t, half, group, &key)?;
     let flow = open::toward_target(t, here, &frame, &key, target)?;
     translate::apply(p, &ip, &segment, &flow)?;
