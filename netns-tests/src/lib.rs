@@ -1,1 +1,26 @@
 //! Topologies of network namespaces, with real programs and real traffic.
+//!
+//! A [`topology::Topology`] is a value; building it gives a [`topology::Testbed`] of namespaces, in which
+//! servers are started ([`servers`]), a daemon is driven from outside ([`weir`]), requests are made ([`load`])
+//! and frames are caught on the wire ([`capture`]). Finishing it asserts that nothing is left behind.
+//!
+//! Each test in `tests/` is one promise. `weir-demo` is the whole story at once.
+#![forbid(unsafe_code)]
+
+pub mod capture;
+pub mod config;
+pub mod counters;
+pub mod error;
+pub mod leftovers;
+pub mod load;
+pub mod netns;
+mod notify;
+pub mod plain;
+pub mod process;
+pub mod raw;
+pub mod requirements;
+pub mod servers;
+pub mod talk;
+pub mod topology;
+pub mod waiting;
+pub mod weir;

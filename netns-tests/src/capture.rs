@@ -1,0 +1,189 @@
+//! Frames as they arrive on a device, and whether their checksums are right.
+//!
+//! The checker is etherparse's and shares no code with the path. A packet socket sees a frame after GRO, so
+//! several frames may have become one larger than the MTU, whose checksum is the kernel's own and says
+//! nothing: those are counted apart ([`Verdicts::merged`]).
+
+use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
+
+use etherparse::{Icmpv4Slice, NetSlice, SlicedPacket, TransportSlice};
+use nix::errno::Errno;
+use nix::sys::socket::{
+    AddressFamily, LinkAddr, SockFlag, SockProtocol, SockType, recvfrom, setsockopt, socket, sockopt,
+};
+use nix::sys::time::TimeVal;
+
+use crate::error::Error;
+use crate::netns::Netns;
+
+/// Room for what arrives while the reading thread has no CPU.
+const BUFFER_BYTES: usize = 256 << 20;
+
+/// A frame that GRO has merged is never longer than this.
+const LONGEST: usize = 1 << 17;
+
+/// The largest frame on a wire here: 1500 bytes of IP.
+const LARGEST_FRAME: usize = 1514;
+
+/// `PACKET_OUTGOING` of the kernel's if_packet.h.
+const OUTGOING: u8 = 4;
+
+/// A capture under way.
+#[derive(Debug)]
+pub struct Capture {
+    ends: Arc<AtomicBool>,
+    thread: Option<JoinHandle<Vec<Vec<u8>>>>,
+}
+
+impl Capture {
+    /// Starts to keep every frame that comes in by a device. No frame after this is missed.
+    pub fn start(netns: &Netns, device: &str) -> Result<Self, Error> {
+        let ifindex =
+            netns.link(device)?.get("ifindex").and_then(serde_json::Value::as_u64).unwrap_or_default();
+        let socket = netns.enter(packet_socket)?.map_err(Error::io(format!("capture on {device}")))?;
+        let ends = Arc::new(AtomicBool::new(false));
+        let told = Arc::clone(&ends);
+        let thread = thread::spawn(move || collect(&socket, ifindex as usize, &told));
+        Ok(Self { ends, thread: Some(thread) })
+    }
+
+    /// Ends it. What had arrived by now is in the result.
+    #[must_use]
+    pub fn stop(mut self) -> Vec<Vec<u8>> {
+        self.ends.store(true, Ordering::Release);
+        let thread = self.thread.take().map(JoinHandle::join);
+        thread
+            .map(|frames| frames.unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+            .unwrap_or_default()
+    }
+}
+
+impl Drop for Capture {
+    fn drop(&mut self) {
+        self.ends.store(true, Ordering::Release);
+    }
+}
+
+fn packet_socket() -> nix::Result<OwnedFd> {
+    let socket = socket(AddressFamily::Packet, SockType::Raw, SockFlag::SOCK_CLOEXEC, SockProtocol::EthAll)?;
+    setsockopt(&socket, sockopt::RcvBufForce, &BUFFER_BYTES)?;
+    setsockopt(&socket.as_fd(), sockopt::ReceiveTimeout, &TimeVal::new(0, 50_000))?;
+    Ok(socket)
+}
+
+/// Reads until it is told to end and nothing is waiting any more.
+fn collect(socket: &OwnedFd, ifindex: usize, ends: &AtomicBool) -> Vec<Vec<u8>> {
+    let mut frames = Vec::new();
+    let mut buffer = vec![0; LONGEST];
+    loop {
+        let told = ends.load(Ordering::Acquire);
+        match recvfrom::<LinkAddr>(socket.as_raw_fd(), &mut buffer) {
+            Ok((len, Some(from))) if from.ifindex() == ifindex && from.pkttype() != OUTGOING => {
+                frames.extend(buffer.get(..len).map(<[u8]>::to_vec));
+            }
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(Errno::EAGAIN) if !told => {}
+            Err(_) => return frames,
+        }
+    }
+}
+
+/// What the checksums of some frames are.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Verdicts {
+    /// TCP segments whose checksums are right.
+    pub tcp: usize,
+    /// UDP datagrams whose checksums are right.
+    pub udp: usize,
+    /// ICMP messages whose checksums are right.
+    pub icmp: usize,
+    /// Frames that GRO has merged.
+    pub merged: usize,
+    /// Frames that are not IPv4.
+    pub other: usize,
+    /// What is wrong with the rest, frame by frame.
+    pub wrong: Vec<String>,
+}
+
+impl Verdicts {
+    /// Judges frames.
+    #[must_use]
+    pub fn of(frames: &[Vec<u8>]) -> Self {
+        let mut verdicts = Self::default();
+        for frame in frames {
+            if frame.len() > LARGEST_FRAME {
+                verdicts.merged += 1;
+            } else if let Err(why) = verdicts.judge(frame) {
+                verdicts.wrong.push(why);
+            }
+        }
+        verdicts
+    }
+
+    fn judge(&mut self, frame: &[u8]) -> Result<(), String> {
+        let packet = SlicedPacket::from_ethernet(frame).map_err(|error| error.to_string())?;
+        let Some(NetSlice::Ipv4(ip)) = &packet.net else {
+            self.other += 1;
+            return Ok(());
+        };
+        let header = ip.header().to_header();
+        must_be("IPv4 header", header.header_checksum, header.calc_header_checksum())?;
+        let unfit = |error: &dyn std::fmt::Display| error.to_string();
+        match &packet.transport {
+            Some(TransportSlice::Tcp(tcp)) => {
+                let right =
+                    tcp.to_header().calc_checksum_ipv4(&header, tcp.payload()).map_err(|e| unfit(&e))?;
+                must_be("TCP", tcp.checksum(), right)?;
+                self.tcp += 1;
+            }
+            Some(TransportSlice::Udp(udp)) => {
+                let right =
+                    udp.to_header().calc_checksum_ipv4(&header, udp.payload()).map_err(|e| unfit(&e))?;
+                must_be("UDP", udp.checksum(), right)?;
+                self.udp += 1;
+            }
+            Some(TransportSlice::Icmpv4(icmp)) => {
+                must_be("ICMP", icmp.checksum(), icmp_checksum(icmp))?;
+                self.icmp += 1;
+            }
+            other => return Err(format!("neither TCP, UDP nor ICMP: {other:?}")),
+        }
+        Ok(())
+    }
+}
+
+fn icmp_checksum(icmp: &Icmpv4Slice<'_>) -> u16 {
+    icmp.icmp_type().calc_checksum(icmp.payload())
+}
+
+fn must_be(what: &str, found: u16, right: u16) -> Result<(), String> {
+    if found == right { Ok(()) } else { Err(format!("{what} checksum {found:#06x}, should be {right:#06x}")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use etherparse::PacketBuilder;
+
+    fn tcp_frame() -> Vec<u8> {
+        let builder =
+            PacketBuilder::ethernet2([2; 6], [4; 6]).ipv4([10, 0, 0, 1], [10, 0, 0, 2], 64).tcp(1, 2, 3, 4);
+        let mut frame = Vec::new();
+        builder.write(&mut frame, b"odd").unwrap();
+        frame
+    }
+
+    #[test]
+    fn a_right_frame_is_counted_and_one_with_a_flipped_bit_is_wrong() {
+        let right = tcp_frame();
+        for at in [14 + 8, 14 + 20 + 16, right.len() - 1] {
+            let mut wrong = right.clone();
+            wrong[at] ^= 1;
+            let verdicts = Verdicts::of(&[right.clone(), wrong]);
+            assert_eq!((verdicts.tcp, verdicts.wrong.len()), (1, 1), "bit at {at}: {verdicts:?}");
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! Counters: Weir's, as `weir get counters` prints them, and the kernel's own.
+
+use std::collections::BTreeMap;
+use std::fs;
+
+use serde_json::Value;
+use weir_path::reason::{Class, Reason};
+
+use crate::error::Error;
+use crate::netns::Netns;
+
+/// What one of Weir's hooks counted.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct HookCounters {
+    /// Packets that entered.
+    pub entered: u64,
+    /// Packets that left, by the name of the reason. Zeros are left out.
+    pub reasons: BTreeMap<String, u64>,
+}
+
+/// What Weir counted, by hook.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Counters {
+    /// By the hook's name.
+    pub hooks: BTreeMap<String, HookCounters>,
+}
+
+impl Counters {
+    /// Reads what `weir get counters -o json` printed.
+    pub(crate) fn read(printed: &Value) -> Option<Self> {
+        let mut counters = Self::default();
+        for hook in printed.get("hooks")?.as_array()? {
+            let mut reasons = BTreeMap::new();
+            for reason in hook.get("reasons")?.as_array()? {
+                let packets = reason.get("packets")?.as_u64()?;
+                if packets > 0 {
+                    reasons.insert(reason.get("reason")?.as_str()?.to_owned(), packets);
+                }
+            }
+            let entered = hook.get("entered")?.as_u64()?;
+            counters.hooks.insert(hook.get("hook")?.as_str()?.to_owned(), HookCounters { entered, reasons });
+        }
+        Some(counters)
+    }
+
+    /// Packets that left for this reason, over all hooks.
+    #[must_use]
+    pub fn of(&self, reason: Reason) -> u64 {
+        self.hooks.values().filter_map(|hook| hook.reasons.get(reason.name())).sum()
+    }
+
+    /// Packets that entered, over all hooks.
+    #[must_use]
+    pub fn entered(&self) -> u64 {
+        self.hooks.values().map(|hook| hook.entered).sum()
+    }
+
+    /// Packets that entered on the uplink, by whichever hook it has.
+    #[must_use]
+    pub fn entered_on_uplink(&self) -> u64 {
+        self.hooks.iter().filter(|(name, _)| name.starts_with("uplink")).map(|(_, hook)| hook.entered).sum()
+    }
+
+    /// Packets that went on: forwarded, answered, or passed to the kernel.
+    #[must_use]
+    pub fn went_on(&self) -> u64 {
+        let going_on = Reason::ALL.iter().filter(|reason| reason.class() != Class::Dropped);
+        going_on.map(|reason| self.of(*reason)).sum()
+    }
+
+    /// Every reason that was given, over all hooks.
+    #[must_use]
+    pub fn reasons(&self) -> BTreeMap<String, u64> {
+        let mut sum = BTreeMap::new();
+        for (name, packets) in self.hooks.values().flat_map(|hook| &hook.reasons) {
+            *sum.entry(name.clone()).or_default() += packets;
+        }
+        sum
+    }
+
+    /// By how many packets the hooks' entries differ from their exits: 0 at rest.
+    #[must_use]
+    pub fn conservation_diff(&self) -> u64 {
+        self.hooks.values().map(|hook| hook.entered.abs_diff(hook.reasons.values().sum())).sum()
+    }
+}
+
+/// Packets a device of a namespace has received, as the kernel counts them.
+pub fn received(netns: &Netns, device: &str) -> Result<u64, Error> {
+    let link = netns.link(device)?;
+    link.pointer("/stats64/rx/packets").and_then(Value::as_u64).ok_or_else(|| Error::Output {
+        command: format!("ip -n {} -j -s -d link show dev {device}", netns.name()),
+        why: "no stats64.rx.packets".into(),
+        output: link.to_string(),
+    })
+}
+
+/// How XDP runs on a device, as the kernel says.
+pub fn xdp_mode(netns: &Netns, device: &str) -> Result<&'static str, Error> {
+    // XDP_ATTACHED_* of the kernel's if_link.h.
+    Ok(match netns.link(device)?.pointer("/xdp/mode").and_then(Value::as_u64) {
+        None | Some(0) => "none",
+        Some(1) => "native",
+        Some(2) => "generic",
+        Some(3) => "hardware",
+        Some(_) => "several",
+    })
+}
+
+/// A counter of `/proc/net/snmp` in a namespace, like `Tcp` `RetransSegs`.
+pub fn snmp(netns: &Netns, protocol: &str, counter: &str) -> Result<u64, Error> {
+    // Not /proc/net: that is the namespace of the process, and only this thread has entered another.
+    const FILE: &str = "/proc/thread-self/net/snmp";
+    let text = netns.enter(|| fs::read_to_string(FILE))?.map_err(Error::file("read", FILE))?;
+    snmp_of(&text, protocol, counter).ok_or_else(|| Error::Output {
+        command: format!("{FILE} in {}", netns.name()),
+        why: format!("no {counter} of {protocol}"),
+        output: text,
+    })
+}
+
+/// Two lines for each protocol: the counters' names, then their values.
+fn snmp_of(text: &str, protocol: &str, counter: &str) -> Option<u64> {
+    let mut lines = text.lines().filter_map(|line| line.strip_prefix(protocol)?.strip_prefix(": "));
+    let names = lines.next()?.split_whitespace();
+    let values = lines.next()?.split_whitespace();
+    names.zip(values).find(|(name, _)| *name == counter)?.1.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_counter_is_found_under_its_protocol() {
+        let text = "Tcp: RtoMin RetransSegs InErrs\nTcp: 200 7 1\nUdp: InErrs RetransSegs\nUdp: 4 5\n";
+        assert_eq!(snmp_of(text, "Tcp", "RetransSegs"), Some(7));
+        assert_eq!(snmp_of(text, "Udp", "InErrs"), Some(4));
+        assert_eq!(snmp_of(text, "Udp", "OutDatagrams"), None);
+    }
+
+    #[test]
+    fn conservation_sees_a_packet_that_left_without_a_reason() {
+        let hook = HookCounters {
+            entered: 10,
+            reasons: BTreeMap::from([("to_slot".into(), 8), ("opened".into(), 1)]),
+        };
+        let counters = Counters { hooks: BTreeMap::from([("uplink-xdp".into(), hook)]) };
+        assert_eq!(counters.conservation_diff(), 1);
+    }
+}

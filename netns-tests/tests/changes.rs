@@ -1,0 +1,158 @@
+//! Changes under load: targets come and go, the daemon dies and comes back, a bad file is refused.
+//!
+//! ```text
+//!   client ── router ── [XDP] host [TC] ─┬─ sb1   nginx, echo
+//!                        weir, killed    ├─ sb2   the same
+//!                        and restarted   └─ sb3   the same
+//! ```
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use weir_netns_tests::config::{Config, Hook, Service};
+use weir_netns_tests::counters::snmp;
+use weir_netns_tests::error::Tested;
+use weir_netns_tests::load::{self, Load};
+use weir_netns_tests::talk::Conversation;
+use weir_netns_tests::topology::{Topology, VIP, vip};
+use weir_netns_tests::waiting::{PATIENCE, until};
+use weir_path::Reason;
+
+const SOME: u64 = 500;
+const SLOW: Duration = Duration::from_secs(60);
+
+fn config(targets: usize) -> Config {
+    Config::new(Hook::Xdp, [Service::web(1..=targets)])
+}
+
+#[test]
+fn no_request_fails_while_targets_come_and_go() -> Tested {
+    let mut bed = Topology { name: "scale", sandboxes: 3 }.build()?;
+    bed.serve_http()?;
+    let mut weir = bed.weir(&config(1))?;
+    let load = Load::start(&bed.client, VIP);
+
+    for targets in [3, 2, 1, 3] {
+        weir.reconfigure(&bed, &config(targets))?;
+        load.wait_for(SOME, Instant::now(), SLOW)?;
+    }
+
+    let total = load.stop()?;
+    assert_eq!(total.failed(), 0, "{total:?}");
+    assert!(
+        ["sandbox-1", "sandbox-2", "sandbox-3"].iter().all(|name| total.served.contains_key(*name)),
+        "{total:?}"
+    );
+    Ok(bed.finish(weir)?)
+}
+
+#[test]
+fn a_connection_keeps_its_target_when_that_leaves_the_group() -> Tested {
+    let mut bed = Topology { name: "constancy", sandboxes: 2 }.build()?;
+    bed.serve_echo()?;
+    let mut weir = bed.weir(&Config::new(Hook::Xdp, [Service::echo(1..=1)]))?;
+    let mut conversation = Conversation::begin(&bed.client, vip(7))?;
+    assert!(conversation.exchange(b"to sandbox 1")?);
+
+    weir.reconfigure(&bed, &Config::new(Hook::Xdp, [Service::echo(2..=2)]))?;
+
+    assert!(conversation.exchange(b"still to sandbox 1")?);
+    assert!(Conversation::begin(&bed.client, vip(7))?.exchange(b"to sandbox 2")?);
+    let accepted = |n: usize| snmp(&bed.sandboxes[n].netns, "Tcp", "PassiveOpens");
+    assert_eq!((accepted(0)?, accepted(1)?), (1, 1));
+    drop(conversation);
+    Ok(bed.finish(weir)?)
+}
+
+#[test]
+fn a_killed_daemon_is_not_missed_and_its_successor_adopts() -> Tested {
+    let mut bed = Topology { name: "kill", sandboxes: 2 }.build()?;
+    bed.serve_http()?;
+    bed.serve_echo()?;
+    let mut weir = bed.weir(&Config::new(Hook::Xdp, [Service::web(1..=2), Service::echo(1..=2)]))?;
+    let load = Load::start(&bed.client, VIP);
+    let ends = AtomicBool::new(false);
+    let exchanges = AtomicU64::new(0);
+    let mut conversation = Conversation::begin(&bed.client, vip(7))?;
+
+    let talked = thread::scope(|scope| {
+        let talk = scope.spawn(|| {
+            while !ends.load(Ordering::Relaxed) {
+                if !conversation.exchange(b"are you there?")? {
+                    return Ok(false);
+                }
+                exchanges.fetch_add(1, Ordering::Relaxed);
+            }
+            Ok::<_, weir_netns_tests::error::Error>(true)
+        });
+        let lived = (|| {
+            weir.kill()?;
+            load.wait_for(SOME, Instant::now(), SLOW)?;
+            let before = exchanges.load(Ordering::Relaxed);
+            until("an exchange while no daemon runs", PATIENCE, String::new, || {
+                Ok((exchanges.load(Ordering::Relaxed) > before).then_some(()))
+            })?;
+            weir.start()?;
+            load.wait_for(SOME, Instant::now(), SLOW)
+        })();
+        ends.store(true, Ordering::Relaxed);
+        lived.and(talk.join().unwrap())
+    })?;
+
+    let total = load.stop()?;
+    assert!(talked, "the connection echoed something else");
+    assert_eq!(total.failed(), 0, "{total:?}");
+    let counters = weir.counters()?;
+    assert_eq!(
+        counters.of(Reason::Opened),
+        total.requests + 1,
+        "counters live on through a restart: {counters:#?}"
+    );
+    drop(conversation);
+    Ok(bed.finish(weir)?)
+}
+
+#[test]
+fn a_bad_file_leaves_the_old_configuration_in_force() -> Tested {
+    let mut bed = Topology { name: "bad-reload", sandboxes: 2 }.build()?;
+    bed.serve_http()?;
+    let mut weir = bed.weir(&config(2))?;
+
+    let bad = config(1).toml(&bed).replace("port = 80\n", "port = 80000\n");
+    weir.write(&bad)?;
+    let status = weir.reload()?;
+
+    let tally = load::requests(&bed.client, VIP, 200)?;
+    assert_eq!((tally.failed(), tally.served.len()), (0, 2), "{tally:?}");
+    assert!(!status.is_empty(), "the status says that the file was refused");
+    assert!(weir.log().contains("80000"), "the log shows the value: {}", weir.log());
+
+    weir.reconfigure(&bed, &config(1))?;
+    let tally = load::requests(&bed.client, VIP, 50)?;
+    assert_eq!(
+        (tally.failed(), tally.served.get("sandbox-1")),
+        (0, Some(&50)),
+        "a good file is taken again: {tally:?}"
+    );
+    Ok(bed.finish(weir)?)
+}
+
+#[test]
+fn stopping_leaves_the_dataplane_forwarding_and_releasing_takes_it_away() -> Tested {
+    let mut bed = Topology { name: "stop", sandboxes: 2 }.build()?;
+    bed.serve_http()?;
+    let mut weir = bed.weir(&config(2))?;
+
+    weir.stop()?;
+    let stopped = load::requests(&bed.client, VIP, 100)?;
+    assert_eq!((stopped.failed(), stopped.served.len()), (0, 2), "{stopped:?}");
+
+    weir.start()?;
+    assert_eq!(load::requests(&bed.client, VIP, 100)?.failed(), 0);
+
+    weir.release()?;
+    let released = load::requests(&bed.client, VIP, 1)?;
+    assert_eq!(released.failed(), 1, "{released:?}");
+    Ok(bed.finish_without_weir()?)
+}
