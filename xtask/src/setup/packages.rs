@@ -1,0 +1,153 @@
+//! Debian's packages: only what is missing, and nothing started.
+
+use super::{Found, Scope};
+use crate::error::Error;
+use crate::shell;
+use crate::workspace::Workspace;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::Command;
+
+struct Package {
+    name: &'static str,
+    scope: Scope,
+    /// What stops working without it; said when it is installed.
+    why: &'static str,
+}
+
+const fn package(name: &'static str, scope: Scope, why: &'static str) -> Package {
+    Package { name, scope, why }
+}
+
+const PACKAGES: &[Package] = &[
+    package("build-essential", Scope::Build, "Rust links with the C compiler; so does LLVM's static part"),
+    package("pkg-config", Scope::Build, "finds libraries for crates that build C"),
+    package(
+        "llvm-22-dev",
+        Scope::Build,
+        "bpf-linker is linked against it; rustc 1.95 writes LLVM 22 bitcode",
+    ),
+    package("libpolly-22-dev", Scope::Build, "LLVM 22 was built with Polly and asks for it at link time"),
+    package("zlib1g-dev", Scope::Build, "LLVM's compressed sections"),
+    package("libzstd-dev", Scope::Build, "LLVM's compressed sections"),
+    package("iproute2", Scope::Everything, "`ip`: namespaces, veths, addresses of the demo and the tests"),
+    package("ethtool", Scope::Everything, "switches offloads off, so that checksums are real on the wire"),
+    package(
+        "util-linux",
+        Scope::Everything,
+        "`nsenter`: programs inside a namespace, with bpffs still in sight",
+    ),
+    package("nginx-light", Scope::Everything, "what the demo's sandboxes serve with"),
+    package("curl", Scope::Everything, "the demo's client"),
+    package("python3", Scope::Everything, "clients and servers of some tests"),
+    package("tcpdump", Scope::Everything, "captures what was on the wire when a test fails"),
+];
+
+pub(super) fn are_installed(_: &Workspace, scope: Scope) -> Found {
+    match missing(scope) {
+        missing if missing.is_empty() => Found::Yes,
+        missing => Found::Instead(format!("not installed: {}", missing.join(" "))),
+    }
+}
+
+/// Installs what is missing, in one go, and starts none of it.
+pub(super) fn install(_: &Workspace, scope: Scope) -> Result<(), Error> {
+    let missing = missing(scope);
+    for package in PACKAGES.iter().filter(|package| missing.contains(&package.name)) {
+        eprintln!("  {:<16} {}", package.name, package.why);
+    }
+    shell::run(Command::new("apt-get").arg("update"))?;
+    let no_services = NoServices::from_now_on()?;
+    let installed = shell::run(
+        Command::new("apt-get")
+            .env("DEBIAN_FRONTEND", "noninteractive")
+            .args(["install", "-y", "--no-install-recommends"])
+            .args(&missing),
+    );
+    drop(no_services);
+    if missing.contains(&"nginx-light") && Path::new("/run/systemd/system").exists() {
+        // The tests start their own; this machine did not ask for a web server at its next boot.
+        shell::run(Command::new("systemctl").args(["disable", "--quiet", "nginx"]))?;
+    }
+    installed
+}
+
+/// The command that installs what is missing.
+pub(super) fn command(scope: Scope) -> String {
+    let names = missing(scope).join(" ");
+    let command = format!("apt-get update && apt-get install -y --no-install-recommends {names}   (as root)");
+    if names.contains("llvm-22") {
+        command
+            + "\n             where the distribution has no LLVM 22: LLVM's own packages, \
+               https://apt.llvm.org (`llvm.sh 22`)"
+    } else {
+        command
+    }
+}
+
+fn missing(scope: Scope) -> Vec<&'static str> {
+    let wanted = || PACKAGES.iter().filter(|package| scope == Scope::Everything || package.scope == scope);
+    // It fails as soon as one of them is unknown, and still prints the others.
+    let query = Command::new("dpkg-query")
+        .args(["--show", "--showformat=${Package} ${db:Status-Status}\n"])
+        .args(wanted().map(|package| package.name))
+        .output();
+    let listed = query.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
+    not_installed(&wanted().map(|package| package.name).collect::<Vec<_>>(), &listed)
+}
+
+fn not_installed(wanted: &[&'static str], listed: &str) -> Vec<&'static str> {
+    let is_installed =
+        |name: &str| listed.lines().any(|line| line.split_once(' ') == Some((name, "installed")));
+    wanted.iter().copied().filter(|name| !is_installed(name)).collect()
+}
+
+/// Debian starts a service when it installs one, unless this file forbids it. A machine that has the file
+/// has its own opinion, which is left alone.
+struct NoServices {
+    is_ours: bool,
+}
+
+const POLICY: &str = "/usr/sbin/policy-rc.d";
+const OURS: &str = "#!/bin/sh\n# Put here by `cargo xtask setup` of Weir while it installs packages; delete it if that is over.\nexit 101\n";
+
+impl NoServices {
+    fn from_now_on() -> Result<Self, Error> {
+        let file = |source| Error::File { path: POLICY.into(), source };
+        // One of ours that is still there is left of an earlier run that was killed.
+        let is_ours = fs::read_to_string(POLICY).map_or(true, |text| text == OURS);
+        if is_ours {
+            fs::write(POLICY, OURS).map_err(file)?;
+            fs::set_permissions(POLICY, fs::Permissions::from_mode(0o755)).map_err(file)?;
+        }
+        Ok(Self { is_ours })
+    }
+}
+
+impl Drop for NoServices {
+    fn drop(&mut self) {
+        if let (true, Err(error)) = (self.is_ours, fs::remove_file(POLICY)) {
+            eprintln!("set-up: {POLICY}: {error}; delete it, or Debian starts no service it installs");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn removed_but_still_configured_is_not_installed() {
+        let listed = "curl installed\nethtool config-files\n";
+        assert_eq!(not_installed(&["curl", "ethtool", "tcpdump"], listed), ["ethtool", "tcpdump"]);
+    }
+
+    #[test]
+    fn no_package_is_named_twice() {
+        let mut names: Vec<_> = PACKAGES.iter().map(|package| package.name).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), PACKAGES.len());
+    }
+}
