@@ -1,0 +1,97 @@
+//! The one file that says what should be.
+//!
+//! ```text
+//!   text ──► reader, values ──► draft ──► check ──► Config
+//!              each value        what could   how they fit   only where
+//!              by itself         be read      together       nothing is wrong
+//! ```
+//!
+//! Both stages add to one list of [`Problem`]s, so a file is always judged to its end. What only the host can
+//! say (is there such a device?) comes later, in [`crate::host`], and is shown in the same way.
+
+mod check;
+mod draft;
+mod model;
+mod problem;
+mod reader;
+mod values;
+
+pub use model::{
+    At, Config, DataplaneSection, Listener, NETNS_DIR, Protocol, Sandbox, SlotName, Target, TargetGroup, Uplink,
+    UplinkHook, Vpc,
+};
+pub use problem::{Invalid, Problem};
+pub(crate) use reader::nearest;
+pub(crate) use values::parse_hash_key;
+
+use draft::Draft;
+use reader::Problems;
+use toml::de::DeTable;
+
+/// A configuration's text, and what it is called in messages.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Document {
+    /// The file's name.
+    pub name: String,
+    /// What it says.
+    pub text: String,
+}
+
+impl Document {
+    /// Reads and checks everything that can be known without looking at the host.
+    ///
+    /// # Errors
+    /// [`Invalid`], with every mistake of the file.
+    pub fn parse(&self) -> Result<Config, Invalid> {
+        let mut problems = Problems::default();
+        let draft = self.draft(&mut problems);
+        // What a broken file seems to say would be judged wrongly: its syntax comes first.
+        let config = if problems.len() == 0 || draft.is_whole { check::check(&draft, &mut problems) } else { None };
+        match config {
+            Some(config) if problems.len() == 0 => Ok(config),
+            _ => Err(self.invalid(problems.into_vec())),
+        }
+    }
+
+    /// The `[dataplane]` section by itself: enough to find a running dataplane, whatever else the file says.
+    ///
+    /// # Errors
+    /// [`Invalid`], where this section can't be read.
+    pub fn parse_dataplane(&self) -> Result<DataplaneSection, Invalid> {
+        let mut problems = Problems::default();
+        let (root, errors) = DeTable::parse_recoverable(&self.text);
+        if !errors.is_empty() {
+            self.draft(&mut problems);
+            return Err(self.invalid(problems.into_vec()));
+        }
+        let section = draft::dataplane_alone(&root, &mut problems);
+        if problems.len() == 0 { Ok(section) } else { Err(self.invalid(problems.into_vec())) }
+    }
+
+    /// This document with these mistakes.
+    #[must_use]
+    pub fn invalid(&self, problems: Vec<Problem>) -> Invalid {
+        Invalid::new(&self.name, &self.text, problems)
+    }
+
+    fn draft(&self, problems: &mut Problems) -> Draft {
+        let (root, errors) = DeTable::parse_recoverable(&self.text);
+        for error in &errors {
+            problems.add(syntax(error));
+        }
+        if errors.is_empty() { Draft::read(&root, problems) } else { Draft::default() }
+    }
+}
+
+fn syntax(error: &toml::de::Error) -> Problem {
+    let at = reader::span(error.span().unwrap_or_default());
+    let help = if error.message().contains("duplicate key") {
+        "remove one of the two; a section that repeats, like `[[listener]]`, has two brackets"
+    } else {
+        "write `key = value` lines under `[section]` or `[[section]]` headers; texts stand in double quotes (https://toml.io)"
+    };
+    Problem::new(at, format!("this is not TOML: {}", error.message()), "here", help)
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

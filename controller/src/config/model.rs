@@ -1,0 +1,205 @@
+//! A valid configuration. What people may have to be shown again remembers where it was written.
+
+use miette::SourceSpan;
+use std::fmt;
+use std::path::PathBuf;
+use weir_path::addr::{Ip4, L4Port, Mac, Zone};
+use weir_path::hash::HashKey;
+
+/// A value, and where it was written.
+#[derive(Clone, Copy, Debug)]
+pub struct At<T> {
+    /// The value.
+    pub value: T,
+    /// The place in the file.
+    pub at: SourceSpan,
+}
+
+impl<T> At<T> {
+    pub(crate) fn map<U>(self, f: impl FnOnce(T) -> U) -> At<U> {
+        At { value: f(self.value), at: self.at }
+    }
+}
+
+/// The whole file.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where the daemon keeps its things, and how large the flow table is.
+    pub dataplane: DataplaneSection,
+    /// How every slot looks from inside.
+    pub sandbox: Sandbox,
+    /// The address spaces.
+    pub vpcs: Vec<Vpc>,
+    /// The ways to the VPCs.
+    pub uplinks: Vec<Uplink>,
+    /// The target groups, in the order of the file.
+    pub groups: Vec<TargetGroup>,
+    /// The listeners.
+    pub listeners: Vec<Listener>,
+}
+
+/// `[dataplane]`: what can't change while the daemon runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DataplaneSection {
+    /// A folder on a bpffs.
+    pub pin_dir: PathBuf,
+    /// The daemon's files.
+    pub state_dir: PathBuf,
+    /// How many flows fit.
+    pub max_flows: u32,
+    /// The secret of the hash that places flows; made at random and kept in `state_dir` where absent.
+    pub hash_key: Option<HashKey>,
+}
+
+/// `[sandbox]`: how every slot looks from inside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sandbox {
+    /// The sandbox's address.
+    pub address: Ip4,
+    /// The sandbox's MAC.
+    pub mac: Mac,
+    /// Its gateway, which Weir answers for.
+    pub gateway: Ip4,
+    /// The MAC that the gateway answers with.
+    pub gateway_mac: Mac,
+}
+
+/// `[[vpc]]`.
+#[derive(Clone, Debug)]
+pub struct Vpc {
+    /// Its name.
+    pub name: At<String>,
+    /// Its number, made from the name.
+    pub zone: Zone,
+}
+
+/// Where an uplink's program runs.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum UplinkHook {
+    /// XDP in the driver.
+    Xdp,
+    /// XDP after the driver.
+    XdpGeneric,
+    /// TC.
+    Tc,
+}
+
+impl UplinkHook {
+    /// All of them, by their names in the file.
+    pub const NAMES: [(&'static str, Self); 3] =
+        [("xdp", Self::Xdp), ("xdp-generic", Self::XdpGeneric), ("tc", Self::Tc)];
+
+    /// The name in the file.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Xdp => "xdp",
+            Self::XdpGeneric => "xdp-generic",
+            Self::Tc => "tc",
+        }
+    }
+}
+
+/// `[[uplink]]`.
+#[derive(Clone, Debug)]
+pub struct Uplink {
+    /// The device.
+    pub interface: At<String>,
+    /// The VPC it leads to.
+    pub zone: Zone,
+    /// The hook; where absent the device decides.
+    pub hook: Option<At<UplinkHook>>,
+    /// Whether whatever sends to this device completes its checksums.
+    pub senders_complete_checksums: bool,
+}
+
+/// `[[target_group]]`.
+#[derive(Clone, Debug)]
+pub struct TargetGroup {
+    /// Its name.
+    pub name: At<String>,
+    /// Its targets.
+    pub targets: Vec<Target>,
+}
+
+/// `[[target_group.target]]`.
+#[derive(Clone, Debug)]
+pub struct Target {
+    /// Its name, of which the Maglev table is made.
+    pub name: At<String>,
+    /// Its slot.
+    pub slot: At<SlotName>,
+    /// The port it serves on.
+    pub port: L4Port,
+}
+
+/// How a slot is called in the file.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct SlotName {
+    /// The namespace that `interface` is in; the daemon's own where absent.
+    pub netns: Option<PathBuf>,
+    /// The device: the sandbox's end of a veth with `netns`, else the host's end, or a TAP.
+    pub interface: String,
+}
+
+impl fmt::Display for SlotName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Some(netns) = &self.netns else { return f.write_str(&self.interface) };
+        let name = netns.strip_prefix(NETNS_DIR).unwrap_or(netns);
+        write!(f, "{}:{}", name.display(), self.interface)
+    }
+}
+
+/// Where namespaces have names (ip-netns(8)).
+pub const NETNS_DIR: &str = "/run/netns";
+
+/// TCP or UDP.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Protocol {
+    /// TCP.
+    Tcp,
+    /// UDP.
+    Udp,
+}
+
+impl Protocol {
+    /// Both, by their names in the file.
+    pub const NAMES: [(&'static str, Self); 2] = [("tcp", Self::Tcp), ("udp", Self::Udp)];
+
+    /// The name in the file.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Tcp => "tcp",
+            Self::Udp => "udp",
+        }
+    }
+
+    /// The IP protocol number (RFC 790).
+    #[must_use]
+    pub const fn number(self) -> u8 {
+        match self {
+            Self::Tcp => weir_path::wire::protocol::TCP,
+            Self::Udp => weir_path::wire::protocol::UDP,
+        }
+    }
+}
+
+/// `[[listener]]`.
+#[derive(Clone, Debug)]
+pub struct Listener {
+    /// Its name.
+    pub name: At<String>,
+    /// The VPC's name.
+    pub vpc: String,
+    /// The VPC.
+    pub zone: Zone,
+    /// The virtual address.
+    pub address: Ip4,
+    /// The port.
+    pub port: L4Port,
+    /// The protocol.
+    pub protocol: Protocol,
+    /// The place of its target group in [`Config::groups`].
+    pub group: usize,
+}

@@ -1,0 +1,126 @@
+//! From the names in the configuration to the devices of the host, with everything that doesn't fit.
+
+use super::{Device, Host, HostError, SlotDevice, device_named};
+use crate::config::{At, Config, Problem, SlotName, TargetGroup, Uplink, UplinkHook};
+use crate::plan::{Point, Wanted, WantedSlot, WantedUplink};
+use miette::SourceSpan;
+use std::collections::BTreeMap;
+use weir_path::addr::IfIndex;
+use weir_path::layout::MAX_IFINDEX;
+use weir_path::tables::Delivery;
+
+/// The configuration's devices, found. What has a problem is left out of the rest.
+#[derive(Debug, Default)]
+pub struct Resolved {
+    /// What the plan is made of.
+    pub wanted: Wanted,
+    /// The slots, by the names in the configuration.
+    pub slots: BTreeMap<SlotName, SlotDevice>,
+    /// What doesn't fit, at its place in the file.
+    pub problems: Vec<Problem>,
+}
+
+impl Host {
+    /// Finds every device that the configuration names. One that is missing is a problem, not an error.
+    ///
+    /// # Errors
+    /// [`HostError::Netlink`], [`HostError::Request`]: the host could not be asked at all.
+    pub async fn resolve(&self, config: &Config) -> Result<Resolved, HostError> {
+        let devices = self.devices().await?;
+        let mut resolved = Resolved::default();
+        for uplink in &config.uplinks {
+            match wanted_uplink(uplink, &devices) {
+                Ok(wanted) => resolved.wanted.uplinks.push(wanted),
+                Err(problem) => resolved.problems.push(problem),
+            }
+        }
+        for slot in config.groups.iter().flat_map(|group| &group.targets).map(|target| &target.slot) {
+            if !resolved.slots.contains_key(&slot.value) {
+                self.resolve_slot(slot, &devices, &mut resolved).await;
+            }
+        }
+        for group in &config.groups {
+            twice_in_a_group(group, &mut resolved);
+        }
+        Ok(resolved)
+    }
+
+    async fn resolve_slot(&self, slot: &At<SlotName>, devices: &BTreeMap<IfIndex, Device>, into: &mut Resolved) {
+        let found = match self.slot(&slot.value, devices).await {
+            Ok(found) => found,
+            Err(error) => return into.problems.push(problem(slot.at, &error)),
+        };
+        let ifindex = found.device.ifindex;
+        if let Err(problem) = index_fits(slot.at, &found.device) {
+            return into.problems.push(problem);
+        }
+        if into.wanted.uplinks.iter().any(|uplink| uplink.ifindex == ifindex) {
+            let message = format!("{} is an uplink and can't be a slot too", found.device.name);
+            let help = "name the device that leads to the sandbox";
+            return into.problems.push(Problem::new(slot.at, message, "this is an uplink", help));
+        }
+        let delivery = if found.sandbox.is_some() { Delivery::VETH_PEER } else { Delivery::TRANSMIT };
+        if !into.wanted.slots.iter().any(|known| known.ifindex == ifindex) {
+            into.wanted.slots.push(WantedSlot { ifindex, delivery });
+        }
+        into.slots.insert(slot.value.clone(), found);
+    }
+}
+
+fn wanted_uplink(uplink: &Uplink, devices: &BTreeMap<IfIndex, Device>) -> Result<WantedUplink, Problem> {
+    let at = uplink.interface.at;
+    let device = device_named(&uplink.interface.value, devices).map_err(|error| problem(at, &error))?;
+    index_fits(at, device)?;
+    let software = device.kind.is_software();
+    let default = if software { UplinkHook::Tc } else { UplinkHook::Xdp };
+    let hook = uplink.hook.map_or(default, |hook| hook.value);
+    if software && hook != UplinkHook::Tc && !uplink.senders_complete_checksums {
+        let hook_at = uplink.hook.map_or(at, |hook| hook.at);
+        let message = format!(
+            "{} is a {}, where packets may arrive with checksums that are yet to be completed; XDP can't tell",
+            device.name, device.kind
+        );
+        let help = "set hook = \"tc\"; or, if whatever sends there completes them (`ethtool -K … tx off`), \
+                    add senders_complete_checksums = true";
+        return Err(Problem::new(hook_at, message, "XDP on a software device", help));
+    }
+    let point = match hook {
+        UplinkHook::Xdp => Point::XdpNative,
+        UplinkHook::XdpGeneric => Point::XdpGeneric,
+        UplinkHook::Tc => Point::Tc,
+    };
+    Ok(WantedUplink { ifindex: device.ifindex, mac: device.mac, zone: uplink.zone, point })
+}
+
+fn index_fits(at: SourceSpan, device: &Device) -> Result<(), Problem> {
+    if device.ifindex.0 < MAX_IFINDEX {
+        return Ok(());
+    }
+    let message = format!("{} has index {}; the tables hold indices below {MAX_IFINDEX}", device.name, device.ifindex);
+    let help = "make the device again with a lower index: `ip link add … index N`";
+    Err(Problem::new(at, message, "its index is too large", help))
+}
+
+/// Two names for one place would get two shares of the connections and look like two targets.
+fn twice_in_a_group(group: &TargetGroup, into: &mut Resolved) {
+    let mut seen: BTreeMap<_, &At<String>> = BTreeMap::new();
+    for target in &group.targets {
+        let Some(found) = into.slots.get(&target.slot.value) else { continue };
+        let place = (found.device.ifindex, target.port);
+        if let Some(first) = seen.insert(place, &target.name) {
+            let message = format!(
+                "targets {} and {} of group {} are the same port of the same slot",
+                first.value, target.name.value, group.name.value
+            );
+            let problem = Problem::new(target.name.at, message, "the same place again", "remove one of the two");
+            into.problems.push(problem.and_at(first.at, "first named here"));
+        }
+    }
+}
+
+/// An error of the host, shown at its place in the file: what failed, then what to do.
+fn problem(at: SourceSpan, error: &HostError) -> Problem {
+    let text = error.to_string();
+    let (what, remedy) = text.split_once("; ").unwrap_or((&text, "see the message"));
+    Problem::new(at, what, "named here", remedy)
+}
