@@ -116,9 +116,17 @@ const NETNS: Stage = Stage {
 /// How a stage went.
 struct Outcome {
     name: &'static str,
-    passed: bool,
+    result: StageResult,
     took: Duration,
     tally: Tally,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum StageResult {
+    Passed,
+    Failed,
+    /// This machine can't; counted among the skipped, with what it would take.
+    Skipped(&'static str),
 }
 
 /// Everything there is, as root.
@@ -143,7 +151,7 @@ fn run_all<'a>(
     let mut outcomes = Vec::new();
     for stage in stages {
         let outcome = run(workspace, stage, long)?;
-        let goes_on = outcome.passed || stage.kind == Kind::Tests;
+        let goes_on = outcome.result != StageResult::Failed || stage.kind == Kind::Tests;
         outcomes.push(outcome);
         if !goes_on {
             break;
@@ -165,9 +173,14 @@ fn judge(outcomes: &[Outcome]) -> (Tally, Result<(), Error>) {
     let mut sum = Tally::default();
     for outcome in outcomes {
         sum += outcome.tally;
-        sum.failed += u64::from(!outcome.passed && outcome.tally.failed == 0);
+        match outcome.result {
+            StageResult::Failed if outcome.tally.failed == 0 => sum.failed += 1,
+            StageResult::Skipped(_) => sum.skipped += 1,
+            StageResult::Failed | StageResult::Passed => {}
+        }
     }
-    let broken = outcomes.iter().find(|outcome| !outcome.passed || outcome.tally.failed > 0);
+    let broken =
+        outcomes.iter().find(|outcome| outcome.result == StageResult::Failed || outcome.tally.failed > 0);
     let verdict = match broken {
         Some(outcome) => Err(Error::Stage { stage: outcome.name }),
         None if sum.ran() == 0 => Err(Error::NoTests),
@@ -177,6 +190,13 @@ fn judge(outcomes: &[Outcome]) -> (Tally, Result<(), Error>) {
 }
 
 fn run(workspace: &Workspace, stage: &Stage, long: bool) -> Result<Outcome, Error> {
+    eprintln!("\n== {}", stage.name);
+    let outcome = |result, took, tally| Outcome { name: stage.name, result, took, tally };
+    if stage.kind == Kind::Ebpf && !setup::rustup_has_core_source() {
+        let why = "clippy wants rustup's own source of `core`: rustup component add rust-src";
+        eprintln!("skipped: {why}");
+        return Ok(outcome(StageResult::Skipped(why), Duration::ZERO, Tally::default()));
+    }
     let mut command = workspace.cargo(stage.arguments);
     match stage.kind {
         Kind::Source => command.env("RUSTDOCFLAGS", "--deny=warnings"),
@@ -185,11 +205,11 @@ fn run(workspace: &Workspace, stage: &Stage, long: bool) -> Result<Outcome, Erro
         Kind::Tests if long => command.env(LONG, "1"),
         Kind::Tests => command.env_remove(LONG),
     };
-    eprintln!("\n== {}", stage.name);
     let said = shell::say(&command);
     let started = Instant::now();
     let (passed, tally) = stream(&mut command, said)?;
-    Ok(Outcome { name: stage.name, passed, took: started.elapsed(), tally })
+    let result = if passed { StageResult::Passed } else { StageResult::Failed };
+    Ok(outcome(result, started.elapsed(), tally))
 }
 
 /// Runs a command, passes its stdout on line by line, and counts what its test runners say.
@@ -215,7 +235,11 @@ fn stream(command: &mut Command, said: String) -> Result<(bool, Tally), Error> {
 fn print_table(outcomes: &[Outcome]) {
     println!("\n{:<28} {:>8}  result", "stage", "seconds");
     for outcome in outcomes {
-        let result = if outcome.passed { "ok" } else { "FAILED" };
+        let result = match outcome.result {
+            StageResult::Passed => "ok".to_owned(),
+            StageResult::Failed => "FAILED".to_owned(),
+            StageResult::Skipped(why) => format!("skipped: {why}"),
+        };
         let tests =
             if outcome.tally == Tally::default() { String::new() } else { format!(", {}", outcome.tally) };
         println!("{:<28} {:>8.1}  {result}{tests}", outcome.name, outcome.took.as_secs_f32());
@@ -227,9 +251,11 @@ fn print_table(outcomes: &[Outcome]) {
 mod tests {
     use super::*;
 
-    fn outcome(passed: bool, passed_tests: u64, failed: u64) -> Outcome {
-        let tally = Tally { passed: passed_tests, failed, skipped: 0 };
-        Outcome { name: "a stage", passed, took: Duration::ZERO, tally }
+    use StageResult::{Failed, Passed, Skipped};
+
+    fn outcome(result: StageResult, passed: u64, failed: u64) -> Outcome {
+        let tally = Tally { passed, failed, skipped: 0 };
+        Outcome { name: "a stage", result, took: Duration::ZERO, tally }
     }
 
     fn sh(script: &str) -> (bool, Tally) {
@@ -238,22 +264,29 @@ mod tests {
 
     #[test]
     fn a_run_without_any_test_fails() {
-        assert!(matches!(judge(&[outcome(true, 0, 0)]), (_, Err(Error::NoTests))));
+        assert!(matches!(judge(&[outcome(Passed, 0, 0)]), (_, Err(Error::NoTests))));
         assert!(matches!(judge(&[]), (_, Err(Error::NoTests))));
     }
 
     #[test]
     fn a_stage_that_broke_before_its_tests_counts_as_a_failure() {
-        let (sum, verdict) = judge(&[outcome(true, 7, 0), outcome(false, 0, 0)]);
+        let (sum, verdict) = judge(&[outcome(Passed, 7, 0), outcome(Failed, 0, 0)]);
         assert_eq!(sum.to_string(), "7 passed, 1 failed, 0 skipped");
         assert!(matches!(verdict, Err(Error::Stage { stage: "a stage" })));
     }
 
     #[test]
     fn failed_tests_are_counted_once() {
-        let (sum, verdict) = judge(&[outcome(false, 3, 2)]);
+        let (sum, verdict) = judge(&[outcome(Failed, 3, 2)]);
         assert_eq!(sum.to_string(), "3 passed, 2 failed, 0 skipped");
         assert!(verdict.is_err());
+    }
+
+    #[test]
+    fn a_stage_that_this_machine_cannot_run_is_counted_as_skipped() {
+        let (sum, verdict) = judge(&[outcome(Skipped("no clippy"), 0, 0), outcome(Passed, 1, 0)]);
+        assert_eq!(sum.to_string(), "1 passed, 0 failed, 1 skipped");
+        assert!(verdict.is_ok());
     }
 
     #[test]

@@ -8,10 +8,15 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-/// Debian's newer Rust, as it is packaged for Firefox, with the LLVM that bpf-linker has. Pinned, because
-/// the same names also carry an older one with another LLVM.
-const DEBIAN_RUST: &str = "1.96.0+dfsg1-1~deb12u2";
-const DEBIAN_LLVM: &str = "1:22.1.8-1~deb12u1";
+/// Debian's newer Rust, packaged for Firefox. Pinned to the one whose LLVM is bpf-linker's (22), because the
+/// same names also carry an older one; Debian's revisions of it are welcome.
+const PACKAGES: [&str; 5] = [
+    "rustc-web=1.96.*",
+    "rust-web-src=1.96.*",
+    "libstd-rust-web-1.96",
+    "libstd-rust-web-dev=1.96.*",
+    "libllvm22",
+];
 
 /// The folder that holds Debian's libraries, as `dataplane/build.rs` expects it.
 const LIBRARIES: &str = "usr/lib/x86_64-linux-gnu";
@@ -20,11 +25,16 @@ pub(super) fn has_core_source(workspace: &Workspace, _: Scope) -> Found {
     let prefix = workspace.toolchain();
     let mut second = Command::new(prefix.join("usr/bin/rustc"));
     second.env("LD_LIBRARY_PATH", prefix.join(LIBRARIES));
-    if has_core(&mut Command::new("rustc")) || has_core(&mut second) {
+    if rustup_has_core_source() || has_core(&mut second) {
         Found::Yes
     } else {
         Found::Instead("no compiler here has it".into())
     }
+}
+
+/// Whether the compiler of the workspace itself has it: build and lints alike can use that one.
+pub(crate) fn rustup_has_core_source() -> bool {
+    has_core(&mut Command::new("rustc"))
 }
 
 /// Asks rustup, and where it has no sources to give, takes Debian's compiler: unpacked, not installed.
@@ -36,8 +46,6 @@ pub(super) fn get_core_source(workspace: &Workspace, _: Scope) -> Result<(), Err
 }
 
 fn unpack_debians(prefix: &Path) -> Result<(), Error> {
-    let packages = ["rustc-web", "rust-web-src", "libstd-rust-web", "libstd-rust-web-dev"]
-        .map(|name| format!("{name}={DEBIAN_RUST}"));
     let downloads = prefix.join("downloads");
     let file = |source| Error::File { path: downloads.clone(), source };
     // Whatever an interrupted run left would be mixed with this.
@@ -50,8 +58,7 @@ fn unpack_debians(prefix: &Path) -> Result<(), Error> {
         // apt downloads as a user of its own where it can; this folder may be out of that user's reach.
         Command::new("apt-get")
             .args(["-o", "APT::Sandbox::User=root", "download"])
-            .args(packages)
-            .arg(format!("libllvm22={DEBIAN_LLVM}"))
+            .args(PACKAGES)
             .current_dir(&downloads),
     )?;
     for entry in fs::read_dir(&downloads).map_err(file)? {

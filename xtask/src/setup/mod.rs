@@ -9,6 +9,8 @@ mod linker;
 mod machine;
 mod packages;
 
+pub(crate) use compiler::rustup_has_core_source;
+
 use crate::error::Error;
 use crate::workspace::Workspace;
 use std::time::Instant;

@@ -58,7 +58,7 @@ pub(super) fn install(_: &Workspace, scope: Scope) -> Result<(), Error> {
         eprintln!("  {:<16} {}", package.name, package.why);
     }
     shell::run(Command::new("apt-get").arg("update"))?;
-    let no_services = NoServices::from_now_on()?;
+    let no_services = NoServices::from_now_on(Path::new(POLICY))?;
     let installed = shell::run(
         Command::new("apt-get")
             .env("DEBIAN_FRONTEND", "noninteractive")
@@ -105,30 +105,40 @@ fn not_installed(wanted: &[&'static str], listed: &str) -> Vec<&'static str> {
 
 /// Debian starts a service when it installs one, unless this file forbids it. A machine that has the file
 /// has its own opinion, which is left alone.
-struct NoServices {
-    is_ours: bool,
+struct NoServices<'a> {
+    /// The file, where it is ours.
+    ours: Option<&'a Path>,
 }
 
 const POLICY: &str = "/usr/sbin/policy-rc.d";
-const OURS: &str = "#!/bin/sh\n# Put here by `cargo xtask setup` of Weir while it installs packages; delete it if that is over.\nexit 101\n";
+const OURS: &str = "\
+#!/bin/sh
+# Put here by `cargo xtask setup` of Weir while it installs packages; if that is over, delete this file.
+exit 101
+";
 
-impl NoServices {
-    fn from_now_on() -> Result<Self, Error> {
-        let file = |source| Error::File { path: POLICY.into(), source };
-        // One of ours that is still there is left of an earlier run that was killed.
-        let is_ours = fs::read_to_string(POLICY).map_or(true, |text| text == OURS);
-        if is_ours {
-            fs::write(POLICY, OURS).map_err(file)?;
-            fs::set_permissions(POLICY, fs::Permissions::from_mode(0o755)).map_err(file)?;
+impl<'a> NoServices<'a> {
+    fn from_now_on(policy: &'a Path) -> Result<Self, Error> {
+        let file = |source| Error::File { path: policy.to_path_buf(), source };
+        // One of ours that is there already is left of an earlier run that was killed.
+        let is_anothers = fs::read(policy).is_ok_and(|text| text != OURS.as_bytes());
+        if is_anothers {
+            return Ok(Self { ours: None });
         }
-        Ok(Self { is_ours })
+        fs::write(policy, OURS).map_err(file)?;
+        fs::set_permissions(policy, fs::Permissions::from_mode(0o755)).map_err(file)?;
+        Ok(Self { ours: Some(policy) })
     }
 }
 
-impl Drop for NoServices {
+impl Drop for NoServices<'_> {
     fn drop(&mut self) {
-        if let (true, Err(error)) = (self.is_ours, fs::remove_file(POLICY)) {
-            eprintln!("set-up: {POLICY}: {error}; delete it, or Debian starts no service it installs");
+        let Some(policy) = self.ours else { return };
+        if let Err(error) = fs::remove_file(policy) {
+            eprintln!(
+                "set-up: {}: {error}; delete it, or Debian starts nothing it installs",
+                policy.display()
+            );
         }
     }
 }
@@ -149,5 +159,23 @@ mod tests {
         names.sort_unstable();
         names.dedup();
         assert_eq!(names.len(), PACKAGES.len());
+    }
+
+    #[test]
+    fn services_are_forbidden_only_while_packages_are_installed() {
+        let policy = std::env::temp_dir().join(format!("weir-policy-{}", std::process::id()));
+        let guard = NoServices::from_now_on(&policy).unwrap();
+        assert_eq!(fs::read_to_string(&policy).unwrap(), OURS);
+        drop(guard);
+        assert!(!policy.exists());
+    }
+
+    #[test]
+    fn a_policy_that_the_machine_has_is_left_alone() {
+        let policy = std::env::temp_dir().join(format!("weir-policy-of-another-{}", std::process::id()));
+        fs::write(&policy, "exit 0").unwrap();
+        drop(NoServices::from_now_on(&policy).unwrap());
+        assert_eq!(fs::read_to_string(&policy).unwrap(), "exit 0");
+        fs::remove_file(&policy).unwrap();
     }
 }
