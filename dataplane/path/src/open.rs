@@ -46,7 +46,8 @@ pub(crate) fn toward_target<T: Tables>(
     if !key.src.may_be_source() || key.src == key.dst {
         return Err(Reason::BadSource);
     }
-    let slot = t.interface(target.slot).ok_or(Reason::NoTarget)?;
+    // An array has a record for every number: one without a device is nobody's.
+    let slot = t.interface(target.slot).filter(|slot| slot.is_in_use()).ok_or(Reason::NoTarget)?;
     let reply_key = FlowKey {
         src: slot.address,
         dst: key.src,

@@ -59,6 +59,15 @@ pub struct Interface {
     pub zero: [u8; 1],
 }
 
+impl Interface {
+    /// Whether this record is an interface's. No device has the index zero.
+    #[must_use]
+    #[inline(always)]
+    pub const fn is_in_use(&self) -> bool {
+        self.egress.ifindex.0 != 0
+    }
+}
+
 /// Chapter one: the interfaces.
 pub trait Interfaces {
     /// The interface that the packet came in by.

@@ -1,0 +1,159 @@
+//! Whatever can run a packet: the path over plain maps here, the real programs in `weir-dataplane`'s tests.
+
+use crate::model::Model;
+use crate::world::{Change, State, World};
+use weir_path::addr::IfIndex;
+use weir_path::packet::{Frame, Packet};
+use weir_path::tables::Egress;
+use weir_path::{Reason, Verdict, from_slot, from_uplink};
+
+/// One of the path's two walks.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Walk {
+    /// From the wire.
+    FromUplink,
+    /// From a sandbox.
+    FromSlot,
+}
+
+/// What became of a packet. Where it was sent is in the counters: a kernel test run doesn't tell.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum End {
+    /// Left to the kernel.
+    Pass,
+    /// Dropped.
+    Drop,
+    /// Sent out of an interface.
+    Send,
+}
+
+/// One packet's run.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Ran {
+    /// What became of it.
+    pub end: End,
+    /// Its bytes afterwards.
+    pub bytes: Vec<u8>,
+}
+
+/// One packet's run, and the tables after it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Outcome {
+    /// The packet.
+    pub ran: Ran,
+    /// The tables.
+    pub state: State,
+}
+
+/// Runs packets over tables that start as a [`World`].
+pub trait Executor {
+    /// What to call it where it disagrees.
+    fn name(&self) -> &'static str;
+
+    /// Whether it can run a frame of this length.
+    fn takes(&self, frame_len: usize) -> bool;
+
+    /// Starts afresh from `world`; all counters are zero.
+    fn load(&mut self, world: &World);
+
+    /// Changes the tables in place.
+    fn change(&mut self, change: &Change);
+
+    /// Runs one packet that comes in by `arrival`.
+    fn run(&mut self, walk: Walk, arrival: IfIndex, packet: &[u8]) -> Ran;
+
+    /// Reads everything out.
+    fn state(&mut self) -> State;
+
+    /// Runs one packet in a fresh `world`.
+    fn outcome(&mut self, world: &World, walk: Walk, arrival: IfIndex, packet: &[u8]) -> Outcome {
+        self.load(world);
+        let ran = self.run(walk, arrival, packet);
+        Outcome { ran, state: self.state() }
+    }
+}
+
+/// The path as user space compiles it, over the model. It also tells what the kernel can't.
+#[derive(Debug, Default)]
+pub struct Slice {
+    model: Model,
+    witness: Option<Witness>,
+}
+
+/// What only the slice tells about its last packet.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Witness {
+    /// Why it left.
+    pub why: Reason,
+    /// Where it was sent.
+    pub to: Option<Egress>,
+}
+
+impl Slice {
+    /// The tables.
+    #[must_use]
+    pub fn model(&self) -> &Model {
+        &self.model
+    }
+
+    /// What became of the last packet, in more words.
+    #[must_use]
+    pub fn witness(&self) -> Option<Witness> {
+        self.witness
+    }
+
+    /// Runs any kind of packet, such as one that stands for an skb.
+    pub fn walk<P: Packet>(&mut self, walk: Walk, arrival: IfIndex, packet: &mut P) -> Verdict {
+        let tables = self.model.seen_from(walk, arrival);
+        let verdict = match walk {
+            Walk::FromUplink => from_uplink(packet, &tables),
+            Walk::FromSlot => from_slot(packet, &tables),
+        };
+        let to = match verdict {
+            Verdict::Send(egress) => Some(egress),
+            Verdict::Pass | Verdict::Drop => None,
+        };
+        self.witness = tables.last_reason().map(|why| Witness { why, to });
+        verdict
+    }
+}
+
+impl Executor for Slice {
+    fn name(&self) -> &'static str {
+        "slice"
+    }
+
+    fn takes(&self, _: usize) -> bool {
+        true
+    }
+
+    fn load(&mut self, world: &World) {
+        self.model = Model::new(world);
+        self.witness = None;
+    }
+
+    fn change(&mut self, change: &Change) {
+        self.model.change(change);
+    }
+
+    fn run(&mut self, walk: Walk, arrival: IfIndex, packet: &[u8]) -> Ran {
+        let mut buffer = packet.to_vec();
+        let mut frame = Frame::new(&mut buffer, packet.len()).expect("a buffer of the packet's own length");
+        let verdict = self.walk(walk, arrival, &mut frame);
+        Ran { end: verdict.into(), bytes: frame.bytes().to_vec() }
+    }
+
+    fn state(&mut self) -> State {
+        self.model.state()
+    }
+}
+
+impl From<Verdict> for End {
+    fn from(verdict: Verdict) -> Self {
+        match verdict {
+            Verdict::Pass => Self::Pass,
+            Verdict::Drop => Self::Drop,
+            Verdict::Send(_) => Self::Send,
+        }
+    }
+}

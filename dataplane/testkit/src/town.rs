@@ -1,0 +1,231 @@
+//! The world that the fixtures and the random packets live in.
+//!
+//! ```text
+//!   client ── router ─── prod uplink (2) ┐                ┌ slot (4) ─── sandbox 1, veth
+//!                                        ├──── Weir ──────┼ slot (5) ─── sandbox 2, veth
+//!   tenant ── router ─── lab uplink (3) ─┘                └ slot (6) ─── sandbox 3, TAP
+//!                                          stranger (7): a device without a record
+//! ```
+//!
+//! The number in parentheses is the kernel's index of the device. Both VPCs use the same addresses, and all
+//! sandboxes look the same from inside.
+
+use crate::packets::Party;
+use crate::world::{FlowTable, World};
+use weir_dataplane::image::{GroupImage, Image};
+use weir_path::addr::{IfIndex, InterfaceId, Ip4, L4Port, Mac, Zone};
+use weir_path::flow::{Flow, FlowKey};
+use weir_path::hash::HashKey;
+use weir_path::tables::{Delivery, Egress, GroupId, Interface, Listener, Target, Vip};
+
+/// IP protocol number of TCP.
+pub const TCP: u8 = 6;
+/// IP protocol number of UDP.
+pub const UDP: u8 = 17;
+
+/// The uplink of the VPC "prod".
+pub const PROD: Interface = uplink(0, 2, 1);
+/// The uplink of the VPC "lab".
+pub const LAB: Interface = uplink(1, 3, 2);
+/// The slot of sandbox 1.
+pub const SLOT_1: Interface = slot(2, 4, 1, Delivery::VETH_PEER);
+/// The slot of sandbox 2.
+pub const SLOT_2: Interface = slot(3, 5, 2, Delivery::VETH_PEER);
+/// The slot of sandbox 3.
+pub const SLOT_3: Interface = slot(4, 6, 3, Delivery::TRANSMIT);
+/// A device that Weir knows nothing of.
+pub const STRANGER: IfIndex = IfIndex(7);
+/// The devices there are, the stranger included.
+pub const DEVICES: std::ops::RangeInclusive<u32> = 2..=7;
+/// An interface number that no interface has.
+pub const NOBODY: InterfaceId = InterfaceId(9);
+
+/// A client on prod's wire, behind the router.
+pub const CLIENT: Party = Party { mac: ROUTER, ip: Ip4([203, 0, 113, 7]), port: 40_000 };
+/// The MAC of the router on both wires.
+pub const ROUTER: Mac = Mac([0x02, 0xaa, 0, 0, 0, 1]);
+/// Another station on the wire.
+pub const BYSTANDER: Mac = Mac([0x02, 0xbb, 0, 0, 0, 2]);
+
+/// The first VIP, its TCP port with one target: sandbox 1's 8080.
+pub const WEB: Party = Party { mac: PROD.mac, ip: Ip4([198, 51, 100, 10]), port: 80 };
+/// A port of the first VIP with three targets: 8443 of each sandbox.
+pub const FLEET: Party = WEB.port(443);
+/// A UDP port of the first VIP: sandbox 2's 5353.
+pub const DNS: Party = WEB.port(53);
+/// A port of the first VIP, TCP and UDP, whose target group is empty.
+pub const EMPTY: Party = WEB.port(81);
+/// A port of the first VIP whose only target is on a slot that has no record.
+pub const GONE: Party = WEB.port(82);
+/// A port of the first VIP that nothing listens on.
+pub const CLOSED: Party = WEB.port(9_999);
+/// The second VIP: the same target groups as the first one's 80 (TCP) and 53 (UDP).
+pub const ALIAS: Party = WEB.ip(198, 51, 100, 11);
+/// The first VIP's address in the other VPC: sandbox 3's 8080.
+pub const LAB_WEB: Party = WEB.mac(LAB.mac);
+/// A VIP that only the other VPC has.
+pub const LAB_ONLY: Party = LAB_WEB.ip(198, 51, 100, 20);
+/// The host's own address on prod's wire: not Weir's.
+pub const HOST: Party = WEB.ip(198, 51, 100, 1).port(22);
+
+/// A sandbox, as it sees itself.
+pub const SANDBOX: Party = Party { mac: SLOT_1.peer_mac, ip: SLOT_1.address, port: 8_080 };
+/// Its gateway.
+pub const GATEWAY: Party = Party { mac: SLOT_1.mac, ip: SLOT_1.gateway, port: 0 };
+/// The client, as a sandbox sees it.
+pub const CLIENT_INSIDE: Party = CLIENT.mac(SLOT_1.mac);
+
+/// The hash's secret.
+pub const HASH_KEY: HashKey = HashKey([0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15]);
+/// Cells of a Maglev table here: small, prime, and more than a line of the arena.
+pub const CELLS: usize = 101;
+
+const fn uplink(id: u32, ifindex: u32, vpc: u32) -> Interface {
+    Interface {
+        egress: Egress { ifindex: IfIndex(ifindex), id: InterfaceId(id), delivery: Delivery::TRANSMIT },
+        mac: Mac([0x02, 0xee, 0, 0, 0, ifindex as u8]),
+        peer_mac: Mac([0; 6]),
+        address: Ip4([0; 4]),
+        gateway: Ip4([0; 4]),
+        zone: Zone::of_vpc(vpc).expect("a small number"),
+        zero: [0],
+    }
+}
+
+const fn slot(id: u32, ifindex: u32, binding: u32, delivery: Delivery) -> Interface {
+    Interface {
+        egress: Egress { ifindex: IfIndex(ifindex), id: InterfaceId(id), delivery },
+        mac: Mac([0x02, 0x57, 0x45, 0x49, 0x52, 0x01]),
+        peer_mac: Mac([0x02, 0x57, 0x45, 0x49, 0x52, 0x02]),
+        address: Ip4([169, 254, 100, 2]),
+        gateway: Ip4([169, 254, 100, 1]),
+        zone: Zone::of_binding(binding).expect("a small number"),
+        zero: [0],
+    }
+}
+
+/// `slot`, bound anew: the same device, the next binding.
+#[must_use]
+pub fn bound_anew(slot: Interface, binding: u32) -> Interface {
+    Interface { zone: Zone::of_binding(binding).expect("a small number"), ..slot }
+}
+
+/// The town, without flows.
+#[must_use]
+pub fn world() -> World {
+    World {
+        interfaces: vec![PROD, LAB, SLOT_1, SLOT_2, SLOT_3],
+        image: image(),
+        flows: FlowTable::new(),
+        max_flows: 512,
+    }
+}
+
+/// The configuration.
+#[must_use]
+pub fn image() -> Image {
+    let target = |slot: InterfaceId, port| Target { slot, port: L4Port::new(port), zero: [0; 2] };
+    let [one, two, three] = [SLOT_1, SLOT_2, SLOT_3].map(|slot| slot.egress.id);
+    let groups = vec![
+        group(vec![target(one, 8_080)]),
+        group(vec![target(one, 8_443), target(two, 8_443), target(three, 8_443)]),
+        group(vec![target(two, 5_353)]),
+        group(vec![]),
+        group(vec![target(NOBODY, 8_080)]),
+        group(vec![target(three, 8_080)]),
+    ];
+    let [web, fleet, dns, empty, gone, lab] = [0, 1, 2, 3, 4, 5].map(GroupId);
+    let listeners = [
+        (listener(PROD, WEB, TCP), web),
+        (listener(PROD, FLEET, TCP), fleet),
+        (listener(PROD, DNS, UDP), dns),
+        (listener(PROD, EMPTY, TCP), empty),
+        (listener(PROD, EMPTY, UDP), empty),
+        (listener(PROD, GONE, TCP), gone),
+        (listener(PROD, ALIAS, TCP), web),
+        (listener(PROD, ALIAS.port(53), UDP), dns),
+        (listener(LAB, LAB_WEB, TCP), lab),
+        (listener(LAB, LAB_ONLY, TCP), lab),
+    ];
+    Image {
+        hash_key: HASH_KEY,
+        vips: listeners.iter().map(|(listener, _)| listener.vip).collect(),
+        listeners: listeners.into_iter().collect(),
+        groups,
+    }
+}
+
+/// What a listener at `vip` is called in the tables.
+#[must_use]
+pub const fn listener(uplink: Interface, vip: Party, protocol: u8) -> Listener {
+    Listener { vip: Vip { address: vip.ip, zone: uplink.zone }, protocol, port: vip.l4() }
+}
+
+fn group(targets: Vec<Target>) -> GroupImage {
+    let cells = match targets.len() {
+        0 => Vec::new(),
+        count => (0..CELLS).map(|cell| (cell % count) as u16).collect(),
+    };
+    GroupImage { targets, cells }
+}
+
+/// Both directions of a flow of `client` to `vip`, placed at `port` of the sandbox on `slot`.
+#[must_use]
+pub fn flow(
+    protocol: u8,
+    (uplink, client, vip): (Interface, Party, Party),
+    (slot, port): (Interface, u16),
+) -> [(FlowKey, Flow); 2] {
+    let port = L4Port::new(port);
+    let inward_key = FlowKey {
+        src: client.ip,
+        dst: vip.ip,
+        sport: client.l4(),
+        dport: vip.l4(),
+        protocol,
+        zone: uplink.zone,
+    };
+    let outward_key = FlowKey {
+        src: slot.address,
+        dst: client.ip,
+        sport: port,
+        dport: client.l4(),
+        protocol,
+        zone: slot.zone,
+    };
+    let inward = Flow {
+        src: client.ip,
+        dst: slot.address,
+        sport: client.l4(),
+        dport: port,
+        dst_mac: slot.peer_mac,
+        src_mac: slot.mac,
+        egress: slot.egress,
+        other: outward_key,
+        zero: [0; 4],
+    };
+    let outward = Flow {
+        src: vip.ip,
+        dst: client.ip,
+        sport: vip.l4(),
+        dport: client.l4(),
+        dst_mac: client.mac,
+        src_mac: uplink.mac,
+        egress: uplink.egress,
+        other: inward_key,
+        zero: [0; 4],
+    };
+    [(inward_key, inward), (outward_key, outward)]
+}
+
+/// The flow of [`CLIENT`] to [`WEB`].
+#[must_use]
+pub fn web_flow() -> [(FlowKey, Flow); 2] {
+    flow(TCP, (PROD, CLIENT, WEB), (SLOT_1, 8_080))
+}
+
+/// The flow of [`CLIENT`] to [`DNS`].
+#[must_use]
+pub fn dns_flow() -> [(FlowKey, Flow); 2] {
+    flow(UDP, (PROD, CLIENT, DNS), (SLOT_2, 5_353))
+}
