@@ -1,15 +1,18 @@
-//! The weir daemon and command line.
+//! The weir daemon and command line, as a library.
 //!
 //! ```text
-//!              ┌───────── pure ─────────┐
-//!   file ──► config ──► plan ──► compile ──► dataplane (tables, programs)
-//!   host ───────────────┘                        │
-//!     ▲                 daemon: observe, plan, apply, again
-//!     └─ netlink, namespaces ◄───────────────────┘
+//! weir.toml ─► config (every mistake, with its line) ─► plan: desired + observed -> steps ─► daemon applies them
+//!                                      └─► compile: desired -> the tables' image ─┘
 //! ```
 //!
-//! `config` says what should be, [`host`] what is there, `plan` what to do about it, step by step, and
-//! `compile` makes the tables. Only [`daemon`] acts.
+//! [`plan`] and [`compile`] are pure. [`host`] speaks netlink and enters namespaces; [`store`] keeps what must
+//! survive the process; [`daemon`] is the loop; [`get`] reads the pinned tables, beside a dead daemon too.
 
+pub mod cli;
 pub mod compile;
 pub mod config;
+pub mod daemon;
+pub mod get;
+pub mod host;
+pub mod plan;
+pub mod store;

@@ -1,2 +1,5 @@
 //! The `weir` command.
-fn main() {}
+
+fn main() -> std::process::ExitCode {
+    weir_controller::cli::main()
+}

@@ -35,7 +35,8 @@ pub fn size_for(targets: usize) -> u32 {
 #[must_use]
 pub fn table(names: &[&str], size: u32) -> Vec<u16> {
     let mut cells = vec![FREE; size as usize];
-    let mut orders: Vec<Order> = names.iter().take(usize::from(FREE)).map(|name| Order::new(name, size)).collect();
+    let mut orders: Vec<Order> =
+        names.iter().take(usize::from(FREE)).map(|name| Order::new(name, size)).collect();
     if orders.is_empty() || size < 2 {
         return Vec::new();
     }
@@ -121,7 +122,9 @@ mod tests {
             let moved = before
                 .iter()
                 .zip(&after)
-                .filter(|(old, new)| usize::from(**old) != removed && names[usize::from(**old)] != rest[usize::from(**new)])
+                .filter(|(old, new)| {
+                    usize::from(**old) != removed && names[usize::from(**old)] != rest[usize::from(**new)]
+                })
                 .count();
             let share = moved as f64 / before.len() as f64;
             assert!(share <= 0.02, "removing {} moved {:.2} % of the cells", names[removed], share * 100.0);

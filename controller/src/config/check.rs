@@ -127,7 +127,11 @@ pub(crate) fn vpc_zone(name: &str) -> Option<Zone> {
     Zone::of_vpc((hash >> 23) ^ (hash & Zone::MAX_NUMBER))
 }
 
-fn check_uplink(draft: &UplinkDraft, zones: &BTreeMap<&str, Zone>, problems: &mut Problems) -> Option<Uplink> {
+fn check_uplink(
+    draft: &UplinkDraft,
+    zones: &BTreeMap<&str, Zone>,
+    problems: &mut Problems,
+) -> Option<Uplink> {
     Some(Uplink {
         zone: known_vpc(draft.vpc.as_ref()?, zones, problems)?,
         interface: draft.interface.clone()?,
@@ -330,7 +334,8 @@ fn check_maxima(draft: &Draft, problems: &mut Problems) {
         let before = cells;
         cells += maglev::size_for(targets.len());
         if let Some(name) = group.name.as_ref().filter(|_| before <= MAX_CELLS && cells > MAX_CELLS) {
-            let message = format!("the target groups need more than the {MAX_CELLS} Maglev cells that there are");
+            let message =
+                format!("the target groups need more than the {MAX_CELLS} Maglev cells that there are");
             problems.add(Problem::new(
                 name.at,
                 message,

@@ -17,8 +17,8 @@ mod reader;
 mod values;
 
 pub use model::{
-    At, Config, DataplaneSection, Listener, NETNS_DIR, Protocol, Sandbox, SlotName, Target, TargetGroup, Uplink,
-    UplinkHook, Vpc,
+    At, Config, DataplaneSection, Listener, NETNS_DIR, Protocol, Sandbox, SlotName, Target, TargetGroup,
+    Uplink, UplinkHook, Vpc,
 };
 pub use problem::{Invalid, Problem};
 pub(crate) use reader::nearest;
@@ -46,7 +46,8 @@ impl Document {
         let mut problems = Problems::default();
         let draft = self.draft(&mut problems);
         // What a broken file seems to say would be judged wrongly: its syntax comes first.
-        let config = if problems.len() == 0 || draft.is_whole { check::check(&draft, &mut problems) } else { None };
+        let config =
+            if problems.len() == 0 || draft.is_whole { check::check(&draft, &mut problems) } else { None };
         match config {
             Some(config) if problems.len() == 0 => Ok(config),
             _ => Err(self.invalid(problems.into_vec())),

@@ -3,7 +3,9 @@
 //! A file is judged to its end: whoever made five mistakes learns of five. Each says what is there, why it
 //! can't be, and what to write instead.
 
-use miette::{Diagnostic, GraphicalReportHandler, GraphicalTheme, LabeledSpan, NamedSource, SourceCode, SourceSpan};
+use miette::{
+    Diagnostic, GraphicalReportHandler, GraphicalTheme, LabeledSpan, NamedSource, SourceCode, SourceSpan,
+};
 use std::fmt;
 use std::io::IsTerminal;
 

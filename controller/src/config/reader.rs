@@ -95,7 +95,12 @@ impl<'a> Section<'a> {
     }
 
     /// The table under `key`.
-    pub(crate) fn section(&mut self, problems: &mut Problems, key: &'static str, title: &'static str) -> Option<Self> {
+    pub(crate) fn section(
+        &mut self,
+        problems: &mut Problems,
+        key: &'static str,
+        title: &'static str,
+    ) -> Option<Self> {
         let value = self.get(key)?;
         let DeValue::Table(table) = value.value else {
             problems.add(wrong_type(&value, "a table", &format!("a section that begins with `{title}`")));
@@ -105,7 +110,12 @@ impl<'a> Section<'a> {
     }
 
     /// The tables of the array of tables under `key`.
-    pub(crate) fn sections(&mut self, problems: &mut Problems, key: &'static str, title: &'static str) -> Vec<Self> {
+    pub(crate) fn sections(
+        &mut self,
+        problems: &mut Problems,
+        key: &'static str,
+        title: &'static str,
+    ) -> Vec<Self> {
         let Some(value) = self.get(key) else { return Vec::new() };
         let wanted = format!("sections that each begin with `{title}`");
         let DeValue::Array(array) = value.value else {

@@ -82,14 +82,28 @@ struct Mistake {
 const MISTAKES: &[Mistake] = &[
     Mistake { replace: "port = 80\n", by: "port = \n", at: "28:8", says: &["not TOML"] },
     Mistake { replace: "version = 1\n", by: "", at: "1:1", says: &["no `version`", "version = 1"] },
-    Mistake { replace: "version = 1", by: "version = 2", at: "1:11", says: &["2 is out of range", "from 1 to 1"] },
+    Mistake {
+        replace: "version = 1",
+        by: "version = 2",
+        at: "1:11",
+        says: &["2 is out of range", "from 1 to 1"],
+    },
     Mistake {
         replace: "protocol = \"tcp\"",
         by: "protocol = \"tcp\"\nadress = \"198.51.100.11\"",
         at: "30:1",
-        says: &["[[listener]] has no key `adress`", "did you mean `address`?", "the keys of [[listener]] are"],
+        says: &[
+            "[[listener]] has no key `adress`",
+            "did you mean `address`?",
+            "the keys of [[listener]] are",
+        ],
     },
-    Mistake { replace: "port = 80\n", by: "port = \"80\"\n", at: "28:8", says: &["the text \"80\"", "whole number"] },
+    Mistake {
+        replace: "port = 80\n",
+        by: "port = \"80\"\n",
+        at: "28:8",
+        says: &["the text \"80\"", "whole number"],
+    },
     Mistake { replace: "port = 80\n", by: "port = 0\n", at: "28:8", says: &["port 0", "from 1 to 65535"] },
     Mistake { replace: "port = 80\n", by: "port = 65536\n", at: "28:8", says: &["65536 is out of range"] },
     Mistake {
@@ -105,10 +119,30 @@ const MISTAKES: &[Mistake] = &[
         says: &["write \"198.51.100.10\" here, and `port = 80`"],
     },
     Mistake { replace: "\"198.51.100.10\"", by: "\"198.51.100\"", at: "27:11", says: &["four numbers"] },
-    Mistake { replace: "\"198.51.100.10\"", by: "\"2001:db8::1\"", at: "27:11", says: &["IPv6 is not carried"] },
-    Mistake { replace: "\"198.51.100.10\"", by: "\"224.0.0.1\"", at: "27:11", says: &["not a unicast address"] },
-    Mistake { replace: "\"198.51.100.10\"", by: "\"169.254.100.2\"", at: "27:11", says: &["own address", "[sandbox]"] },
-    Mistake { replace: "\"198.51.100.10\"", by: "\"169.254.100.1\"", at: "27:11", says: &["gateway", "[sandbox]"] },
+    Mistake {
+        replace: "\"198.51.100.10\"",
+        by: "\"2001:db8::1\"",
+        at: "27:11",
+        says: &["IPv6 is not carried"],
+    },
+    Mistake {
+        replace: "\"198.51.100.10\"",
+        by: "\"224.0.0.1\"",
+        at: "27:11",
+        says: &["not a unicast address"],
+    },
+    Mistake {
+        replace: "\"198.51.100.10\"",
+        by: "\"169.254.100.2\"",
+        at: "27:11",
+        says: &["own address", "[sandbox]"],
+    },
+    Mistake {
+        replace: "\"198.51.100.10\"",
+        by: "\"169.254.100.1\"",
+        at: "27:11",
+        says: &["gateway", "[sandbox]"],
+    },
     Mistake { replace: "\"tcp\"", by: "\"tpc\"", at: "29:12", says: &["did you mean \"tcp\"?", "`\"udp\"`"] },
     Mistake {
         replace: "target_group = \"web\"",
@@ -128,25 +162,40 @@ const MISTAKES: &[Mistake] = &[
         at: "9:8",
         says: &["\"xpd\" is not a hook", "did you mean \"xdp\"?", "xdp-generic"],
     },
-    Mistake { replace: "\"sandbox-2\"", by: "\"sandbox-1\"", at: "20:10", says: &["two targets are called"] },
+    Mistake { replace: "\"sandbox-2\"", by: "\"sandbox-1\"", at: "21:10", says: &["two targets are called"] },
     Mistake {
         replace: "interface = \"veth-sb2\"",
         by: "netns = \"sb1\"\n  interface = \"eth0\"\n  port = 8081",
         at: "23:15",
         says: &["port 8081 of the same slot, sb1:eth0"],
     },
-    Mistake { replace: "\"veth-sb2\"", by: "\"eth0\"", at: "21:15", says: &["an uplink and a target"] },
-    Mistake { replace: "port = 8080\n", by: "", at: "19:3", says: &["a target has no port", "`port = 8080`"] },
-    Mistake { replace: "\"veth-sb2\"", by: "\"veth/sb2\"", at: "21:15", says: &["name of a network device"] },
+    Mistake { replace: "\"veth-sb2\"", by: "\"eth0\"", at: "22:15", says: &["an uplink and a target"] },
+    Mistake {
+        replace: "port = 8080\n",
+        by: "",
+        at: "19:3",
+        says: &["a target has no port", "`port = 8080`"],
+    },
+    Mistake { replace: "\"veth-sb2\"", by: "\"veth/sb2\"", at: "22:15", says: &["name of a network device"] },
     Mistake { replace: "\"sb1\"", by: "\"../sb1\"", at: "16:11", says: &["/run/netns"] },
-    Mistake { replace: "name = \"prod\"", by: "name = \"a b\"", at: "4:8", says: &["\"a b\" can't be a name"] },
+    Mistake {
+        replace: "name = \"prod\"",
+        by: "name = \"a b\"",
+        at: "4:8",
+        says: &["\"a b\" can't be a name"],
+    },
     Mistake {
         replace: "version = 1\n",
         by: "version = 1\nsandbox.mac = \"03:00:00:00:00:01\"\n",
         at: "2:15",
         says: &["multicast MAC", "02:00:00:00:00:01"],
     },
-    Mistake { replace: "version = 1\n", by: "version = 1\nsandbox.mac = \"2:3\"\n", at: "2:15", says: &["six pairs"] },
+    Mistake {
+        replace: "version = 1\n",
+        by: "version = 1\nsandbox.mac = \"2:3\"\n",
+        at: "2:15",
+        says: &["six pairs"],
+    },
     Mistake {
         replace: "version = 1\n",
         by: "version = 1\n[sandbox]\ngateway = \"169.254.100.2\"\n",
@@ -227,7 +276,9 @@ fn two_vpc_names_with_one_number_are_refused() {
     let mut seen = std::collections::BTreeMap::new();
     let (one, other) = (0..)
         .map(|number| format!("vpc-{number}"))
-        .find_map(|name| seen.insert(check::vpc_zone(&name).unwrap(), name.clone()).map(|other| (other, name)))
+        .find_map(|name| {
+            seen.insert(check::vpc_zone(&name).unwrap(), name.clone()).map(|other| (other, name))
+        })
         .unwrap();
     let text = format!("{SMALL}\n[[vpc]]\nname = \"{one}\"\n[[vpc]]\nname = \"{other}\"\n");
     let invalid = document(&text).parse().unwrap_err();
@@ -240,19 +291,28 @@ fn one_more_target_than_fits_a_group_is_refused_at_its_place() {
     let most = weir_dataplane::image::MAX_TARGETS_IN_GROUP;
     // One slot may serve on several ports, so that only one maximum is at stake.
     let target = |number: u32| {
-        format!("\n[[target_group.target]]\nname = \"t-{number}\"\ninterface = \"sb\"\nport = {}\n", number + 1)
+        format!(
+            "\n[[target_group.target]]\nname = \"t-{number}\"\ninterface = \"sb\"\nport = {}\n",
+            number + 1
+        )
     };
     let head = "version = 1\n[[target_group]]\nname = \"web\"\n";
     let full: String = (0..most).map(target).collect();
     config(&format!("{head}{full}"));
     let invalid = document(&format!("{head}{full}{}", target(most))).parse().unwrap_err();
-    assert!(invalid.summary().contains("10001 targets in one group are more than the 10000"), "{}", invalid.summary());
+    assert!(
+        invalid.summary().contains("10001 targets in one group are more than the 10000"),
+        "{}",
+        invalid.summary()
+    );
     assert_eq!(invalid.problems().len(), 1);
 }
 
 #[test]
 fn the_dataplane_section_can_be_read_from_a_file_that_is_otherwise_wrong() {
-    let text = SMALL.replace("version = 1\n", "version = 1\ndataplane.pin_dir = \"/x\"\n").replace("port = 80\n", "port = 0\n");
+    let text = SMALL
+        .replace("version = 1\n", "version = 1\ndataplane.pin_dir = \"/x\"\n")
+        .replace("port = 80\n", "port = 0\n");
     assert!(document(&text).parse().is_err());
     assert_eq!(document(&text).parse_dataplane().unwrap().pin_dir, std::path::Path::new("/x"));
 }

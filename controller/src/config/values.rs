@@ -112,7 +112,9 @@ pub(crate) fn netns(value: Value<'_>) -> Result<PathBuf, Problem> {
             at,
             format!("\"{name}\" can't be a network namespace"),
             "neither a name nor an absolute path",
-            format!("write a name under {NETNS_DIR}, as `ip netns` lists them, or a path that begins with `/`"),
+            format!(
+                "write a name under {NETNS_DIR}, as `ip netns` lists them, or a path that begins with `/`"
+            ),
         ));
     }
     Ok(PathBuf::from(NETNS_DIR).join(name))
@@ -137,7 +139,8 @@ pub(crate) fn folder(value: Value<'_>, example: &str) -> Result<PathBuf, Problem
 pub(crate) fn address(value: Value<'_>) -> Result<Ip4, Problem> {
     let at = value.at;
     let written = text(value, "198.51.100.10")?;
-    let wrong = |why: &str, help: String| Problem::new(at, format!("\"{written}\" is not an address"), why, help);
+    let wrong =
+        |why: &str, help: String| Problem::new(at, format!("\"{written}\" is not an address"), why, help);
     if let Some((address, _)) = written.split_once('/').filter(|(a, _)| Ipv4Addr::from_str(a).is_ok()) {
         return Err(wrong(
             "a prefix, where one address is wanted",

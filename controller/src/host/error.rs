@@ -41,7 +41,9 @@ pub enum HostError {
         namespace: Namespace,
     },
     /// A namespace can't be entered.
-    #[error("cannot enter namespace {namespace}: {source}; make it with `ip netns add`, and run with CAP_SYS_ADMIN")]
+    #[error(
+        "cannot enter namespace {namespace}: {source}; make it with `ip netns add`, and run with CAP_SYS_ADMIN"
+    )]
     Namespace {
         /// The namespace.
         namespace: Namespace,
@@ -49,7 +51,9 @@ pub enum HostError {
         source: io::Error,
     },
     /// A device in a namespace that is no veth.
-    #[error("{name} in namespace {namespace} is a {kind}, which can't be reached from here: use a veth pair whose other end is in the daemon's namespace, or move a TAP there and name it without netns")]
+    #[error(
+        "{name} in namespace {namespace} is a {kind}, which can't be reached from here: use a veth pair whose other end is in the daemon's namespace, or move a TAP there and name it without netns"
+    )]
     NotVethIn {
         /// The device.
         name: String,
@@ -59,7 +63,9 @@ pub enum HostError {
         namespace: Namespace,
     },
     /// Both ends of a pair are in the sandbox's namespace.
-    #[error("both ends of the veth pair {name} are in namespace {namespace}; one end must be in the daemon's namespace")]
+    #[error(
+        "both ends of the veth pair {name} are in namespace {namespace}; one end must be in the daemon's namespace"
+    )]
     PeerBesideIt {
         /// The device.
         name: String,
@@ -67,7 +73,9 @@ pub enum HostError {
         namespace: Namespace,
     },
     /// The other end is in neither namespace.
-    #[error("the other end of {name} in namespace {namespace} is not in the daemon's namespace; move it here")]
+    #[error(
+        "the other end of {name} in namespace {namespace} is not in the daemon's namespace; move it here"
+    )]
     PeerElsewhere {
         /// The device.
         name: String,
@@ -75,13 +83,17 @@ pub enum HostError {
         namespace: Namespace,
     },
     /// Both ends of a pair are in the daemon's namespace.
-    #[error("both ends of the veth pair {name} are in the daemon's own namespace, where a packet can't be handed to one of them past the other; move one end into a namespace of its own")]
+    #[error(
+        "both ends of the veth pair {name} are in the daemon's own namespace, where a packet can't be handed to one of them past the other; move one end into a namespace of its own"
+    )]
     SameNamespace {
         /// The device.
         name: String,
     },
     /// The sandbox's end can't be found.
-    #[error("the other end of {name} is in no namespace that can be seen (/run/netns, /proc/*/ns/net); name it with netns = …")]
+    #[error(
+        "the other end of {name} is in no namespace that can be seen (/run/netns, /proc/*/ns/net); name it with netns = …"
+    )]
     PeerNotFound {
         /// The device.
         name: String,
@@ -95,7 +107,9 @@ pub enum HostError {
         kind: Kind,
     },
     /// GRO can't be turned on.
-    #[error("cannot turn GRO on at {name} in namespace {namespace}: {source}; without it XDP can't redirect into the pair")]
+    #[error(
+        "cannot turn GRO on at {name} in namespace {namespace}: {source}; without it XDP can't redirect into the pair"
+    )]
     Gro {
         /// The device.
         name: String,

@@ -59,13 +59,11 @@ impl fmt::Display for Kind {
 }
 
 pub(super) async fn devices(handle: &Handle) -> Result<BTreeMap<IfIndex, Device>, HostError> {
-    let messages: Vec<LinkMessage> = handle
-        .link()
-        .get()
-        .execute()
-        .try_collect()
-        .await
-        .map_err(|source| HostError::Request { doing: "listing the devices", source: Box::new(source) })?;
+    let messages: Vec<LinkMessage> =
+        handle.link().get().execute().try_collect().await.map_err(|source| HostError::Request {
+            doing: "listing the devices",
+            source: Box::new(source),
+        })?;
     Ok(messages.iter().map(device).map(|device| (device.ifindex, device)).collect())
 }
 

@@ -98,11 +98,10 @@ impl Host {
         name: &str,
         devices: &BTreeMap<IfIndex, Device>,
     ) -> Result<SlotDevice, HostError> {
-        let inner = namespace
-            .devices()?
-            .into_values()
-            .find(|device| device.name == name)
-            .ok_or_else(|| HostError::NoDeviceIn { name: name.to_owned(), namespace: namespace.clone() })?;
+        let inner =
+            namespace.devices()?.into_values().find(|device| device.name == name).ok_or_else(|| {
+                HostError::NoDeviceIn { name: name.to_owned(), namespace: namespace.clone() }
+            })?;
         let Kind::Veth { peer, peer_is_here } = inner.kind else {
             return Err(HostError::NotVethIn { name: name.to_owned(), kind: inner.kind, namespace });
         };
@@ -112,7 +111,10 @@ impl Host {
         let device = devices
             .get(&peer)
             .filter(|device| matches!(device.kind, Kind::Veth { peer, .. } if peer == inner.ifindex))
-            .ok_or_else(|| HostError::PeerElsewhere { name: name.to_owned(), namespace: namespace.clone() })?;
+            .ok_or_else(|| HostError::PeerElsewhere {
+                name: name.to_owned(),
+                namespace: namespace.clone(),
+            })?;
         if matches!(device.kind, Kind::Veth { peer_is_here: true, .. }) {
             return Err(HostError::SameNamespace { name: device.name.clone() });
         }

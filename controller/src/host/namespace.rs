@@ -58,7 +58,8 @@ impl Namespace {
     pub fn devices(&self) -> Result<BTreeMap<IfIndex, Device>, HostError> {
         self.enter(|| {
             let netlink = |source| HostError::Netlink { doing: "connecting inside a namespace", source };
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().map_err(netlink)?;
+            let runtime =
+                tokio::runtime::Builder::new_current_thread().enable_io().build().map_err(netlink)?;
             runtime.block_on(async {
                 let (connection, handle, _) = rtnetlink::new_connection().map_err(netlink)?;
                 tokio::spawn(connection);
@@ -93,7 +94,10 @@ fn candidates() -> Vec<PathBuf> {
     let list = |folder: &str| fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
     let named = list(NETNS_DIR);
     let of_processes = list("/proc")
-        .filter(|path| path.file_name().is_some_and(|name| name.as_encoded_bytes().first().is_some_and(u8::is_ascii_digit)))
+        .filter(|path| {
+            path.file_name()
+                .is_some_and(|name| name.as_encoded_bytes().first().is_some_and(u8::is_ascii_digit))
+        })
         .map(|path| path.join("ns/net"));
     named.chain(of_processes).collect()
 }

@@ -45,7 +45,12 @@ impl Host {
         Ok(resolved)
     }
 
-    async fn resolve_slot(&self, slot: &At<SlotName>, devices: &BTreeMap<IfIndex, Device>, into: &mut Resolved) {
+    async fn resolve_slot(
+        &self,
+        slot: &At<SlotName>,
+        devices: &BTreeMap<IfIndex, Device>,
+        into: &mut Resolved,
+    ) {
         let found = match self.slot(&slot.value, devices).await {
             Ok(found) => found,
             Err(error) => return into.problems.push(problem(slot.at, &error)),
@@ -96,7 +101,8 @@ fn index_fits(at: SourceSpan, device: &Device) -> Result<(), Problem> {
     if device.ifindex.0 < MAX_IFINDEX {
         return Ok(());
     }
-    let message = format!("{} has index {}; the tables hold indices below {MAX_IFINDEX}", device.name, device.ifindex);
+    let message =
+        format!("{} has index {}; the tables hold indices below {MAX_IFINDEX}", device.name, device.ifindex);
     let help = "make the device again with a lower index: `ip link add … index N`";
     Err(Problem::new(at, message, "its index is too large", help))
 }
@@ -112,7 +118,8 @@ fn twice_in_a_group(group: &TargetGroup, into: &mut Resolved) {
                 "targets {} and {} of group {} are the same port of the same slot",
                 first.value, target.name.value, group.name.value
             );
-            let problem = Problem::new(target.name.at, message, "the same place again", "remove one of the two");
+            let problem =
+                Problem::new(target.name.at, message, "the same place again", "remove one of the two");
             into.problems.push(problem.and_at(first.at, "first named here"));
         }
     }

@@ -1,0 +1,160 @@
+//! A plan carried out: its steps in order, undone in reverse where one fails before the configuration is live.
+
+use super::RunError;
+use crate::compile;
+use crate::config::{Config, SlotName};
+use crate::host::{Resolved, SlotDevice};
+use crate::plan::{self, Observed, Plan, Point, Step};
+use crate::store::SlotRecord;
+use std::collections::{BTreeMap, BTreeSet};
+use tracing::{info, warn};
+use weir_dataplane::{AttachPoint, Attachment, Dataplane, Error};
+use weir_path::addr::{IfIndex, InterfaceId};
+use weir_path::hash::HashKey;
+
+/// What is left to do afterwards.
+pub(super) struct Applied {
+    /// A slot that drains, or a step that failed after the configuration went live.
+    pub(super) unsettled: bool,
+}
+
+/// Brings the dataplane to what the configuration says.
+pub(super) fn apply(
+    dataplane: &mut Dataplane,
+    config: &Config,
+    hash_key: HashKey,
+    resolved: &Resolved,
+) -> Result<Applied, RunError> {
+    let observed = observe(dataplane)?;
+    let plan = plan::plan(&resolved.wanted, &config.sandbox, &observed)?;
+    run_before(dataplane, &plan, &observed, resolved)?;
+    let slots = numbered(&resolved.slots, &plan.slots);
+    let epoch = dataplane.tables().apply(&compile::compile(config, hash_key, &slots))?;
+    info!(epoch, listeners = config.listeners.len(), slots = slots.len(), "configuration applied");
+    let mut unsettled = plan.draining;
+    for step in &plan.after {
+        if let Err(error) = run(dataplane, step, resolved) {
+            warn!("{step:?} failed and will be tried again: {error}");
+            unsettled = true;
+        }
+    }
+    Ok(Applied { unsettled })
+}
+
+fn observe(dataplane: &Dataplane) -> Result<Observed, RunError> {
+    let tables = dataplane.tables();
+    let attached = dataplane.attachments()?.into_iter().map(|it| (it.ifindex, point_of(it.point))).collect();
+    let flows = tables.flows()?;
+    let zones = flows.iter().flat_map(|(key, flow)| [key.zone, flow.other.zone]);
+    let flow_bindings: BTreeSet<u32> =
+        zones.filter(|zone| zone.is_binding()).map(|zone| zone.number()).collect();
+    let interfaces = tables.interfaces()?;
+    let exists = |ifindex: &IfIndex| {
+        // nix 0.31 makes an empty name of a device that does not exist.
+        nix::net::if_::if_indextoname(ifindex.0).is_ok_and(|name| !name.is_empty())
+    };
+    let present = interfaces.iter().map(|interface| interface.egress.ifindex).filter(exists).collect();
+    Ok(Observed { interfaces, attached, flow_bindings, present })
+}
+
+fn run_before(
+    dataplane: &mut Dataplane,
+    plan: &Plan,
+    observed: &Observed,
+    resolved: &Resolved,
+) -> Result<(), RunError> {
+    for (done, step) in plan.before.iter().enumerate() {
+        let Err(error) = run(dataplane, step, resolved) else { continue };
+        for undo in plan.before.iter().take(done).rev().filter_map(|step| step.undo(observed)) {
+            if let Err(error) = run(dataplane, &undo, resolved) {
+                warn!("{undo:?} failed while undoing: {error}");
+            }
+        }
+        return Err(error);
+    }
+    Ok(())
+}
+
+fn run(dataplane: &mut Dataplane, step: &Step, resolved: &Resolved) -> Result<(), RunError> {
+    match step {
+        Step::Record(interface) => dataplane.tables().set_interface(interface)?,
+        Step::Forget(interface) => dataplane.tables().clear_interface(interface)?,
+        Step::EnableGro(ifindex) => enable_gro(*ifindex, resolved)?,
+        Step::Attach(ifindex, point) => {
+            let origin = dataplane.attach(attachment(*ifindex, *point))?;
+            info!(%ifindex, ?point, ?origin, "attached");
+        }
+        Step::Detach(ifindex, point) => {
+            dataplane.detach(attachment(*ifindex, *point))?;
+            info!(%ifindex, ?point, "detached");
+        }
+        Step::EndFlows(zone) => {
+            let entries = dataplane.tables().forget_zone(*zone)?;
+            info!(?zone, entries, "ended the flows of a slot that is gone");
+        }
+    }
+    Ok(())
+}
+
+fn enable_gro(ifindex: IfIndex, resolved: &Resolved) -> Result<(), RunError> {
+    let slot = resolved.slots.values().find(|slot| slot.device.ifindex == ifindex);
+    let Some(sandbox) = slot.and_then(|slot| slot.sandbox.as_ref()) else { return Ok(()) };
+    if sandbox.enable_gro()? {
+        info!(device = sandbox.name, namespace = %sandbox.namespace, "turned GRO on at the sandbox's end");
+    }
+    Ok(())
+}
+
+fn numbered(
+    slots: &BTreeMap<SlotName, SlotDevice>,
+    numbers: &BTreeMap<IfIndex, InterfaceId>,
+) -> BTreeMap<SlotName, InterfaceId> {
+    slots
+        .iter()
+        .filter_map(|(name, slot)| Some((name.clone(), *numbers.get(&slot.device.ifindex)?)))
+        .collect()
+}
+
+/// Which slot has which number, for whoever reads the tables without the daemon.
+pub(super) fn slot_records(
+    dataplane: &Dataplane,
+    resolved: &BTreeMap<SlotName, SlotDevice>,
+) -> Result<Vec<SlotRecord>, Error> {
+    let interfaces = dataplane.tables().interfaces()?;
+    let number = |slot: &SlotDevice| {
+        interfaces
+            .iter()
+            .find(|interface| interface.egress.ifindex == slot.device.ifindex)
+            .map(|it| it.egress.id)
+    };
+    Ok(resolved
+        .iter()
+        .filter_map(|(name, slot)| {
+            let record = |id: InterfaceId| SlotRecord {
+                slot: name.to_string(),
+                interface: id.0,
+                device: slot.device.name.clone(),
+            };
+            number(slot).map(record)
+        })
+        .collect())
+}
+
+const fn attachment(ifindex: IfIndex, point: Point) -> Attachment {
+    let point = match point {
+        Point::XdpNative => AttachPoint::UplinkXdpNative,
+        Point::XdpGeneric => AttachPoint::UplinkXdpGeneric,
+        Point::Tc => AttachPoint::UplinkTc,
+        Point::Slot => AttachPoint::SlotTc,
+    };
+    Attachment { ifindex, point }
+}
+
+const fn point_of(point: AttachPoint) -> Point {
+    match point {
+        AttachPoint::UplinkXdpNative => Point::XdpNative,
+        AttachPoint::UplinkXdpGeneric => Point::XdpGeneric,
+        AttachPoint::UplinkTc => Point::Tc,
+        AttachPoint::SlotTc => Point::Slot,
+    }
+}

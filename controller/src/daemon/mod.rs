@@ -1,0 +1,264 @@
+//! The daemon: it writes tables and watches devices. Packets don't need it.
+//!
+//! ```text
+//!   file ──► Config ──► host: devices found ──► plan ──► steps, the image in their middle ──► store
+//!     ▲                       ▲                                │ one fails: undo in reverse, report
+//!   SIGHUP              link events, a slow tick while draining┘
+//! ```
+
+mod apply;
+mod signals;
+
+use crate::config::{Config, Document, Invalid};
+use crate::host::{Host, HostError, Resolved};
+use crate::store::{Held, Store, StoreError};
+use apply::Applied;
+use sd_notify::NotifyState;
+use signals::{Signal, Signals};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use tokio::time::{Interval, MissedTickBehavior, interval};
+use tracing::{error, info, warn};
+use weir_dataplane::{Dataplane, Options, Origin};
+use weir_path::hash::HashKey;
+
+/// How often to look whether a slot that is no longer wanted has emptied, and to try again what failed.
+const TICK: Duration = Duration::from_secs(10);
+
+/// Why the daemon could not start, or go on.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The file can't be read.
+    #[error("cannot read {}: {source}; name the configuration with --config", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The file says something that can't be.
+    #[error("{}", .0.rendered())]
+    Invalid(Invalid),
+    /// The file asks for what takes a restart.
+    #[error(
+        "[dataplane] changed, which takes a restart: `weir stop`, then `weir run`; the configuration in force stays"
+    )]
+    NeedsRestart,
+    /// The state folder can't be used.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The host can't be asked.
+    #[error(transparent)]
+    Host(#[from] HostError),
+    /// The dataplane refused.
+    #[error(transparent)]
+    Dataplane(#[from] weir_dataplane::Error),
+    /// There is no way to get there.
+    #[error(transparent)]
+    Plan(#[from] crate::plan::PlanError),
+    /// A signal handler can't be set up.
+    #[error("cannot listen for signals: {0}")]
+    Signals(io::Error),
+}
+
+/// Reads and checks a configuration, with the host where that is asked for. Nothing is touched.
+///
+/// # Errors
+/// [`RunError::Unreadable`], [`RunError::Invalid`], [`RunError::Host`].
+pub async fn check(path: &Path, with_host: bool) -> Result<Config, RunError> {
+    let document = read(path)?;
+    let config = document.parse().map_err(RunError::Invalid)?;
+    if with_host {
+        resolve(&document, &config, &Host::connect()?).await?;
+    }
+    Ok(config)
+}
+
+/// Runs until it is told to stop. The dataplane goes on forwarding afterwards.
+///
+/// # Errors
+/// [`RunError`]: what kept it from starting. Later mistakes are logged, and what is in force stays in force.
+pub async fn run(path: &Path) -> Result<(), RunError> {
+    let document = read(path)?;
+    let config = document.parse().map_err(RunError::Invalid)?;
+    let host = Host::connect()?;
+    let resolved = resolve(&document, &config, &host).await?;
+    let store = Store::new(&config.dataplane.state_dir);
+    let held = store.hold()?;
+    let hash_key = hash_key(&config, &store)?;
+    let options =
+        Options { pin_dir: config.dataplane.pin_dir.clone(), max_flows: config.dataplane.max_flows };
+    let dataplane = Dataplane::open(&options)?;
+    match dataplane.origin() {
+        Origin::New => info!(pin_dir = %options.pin_dir.display(), "made a new dataplane"),
+        Origin::Adopted => info!(pin_dir = %options.pin_dir.display(), "adopted the running dataplane"),
+    }
+    let signals = Signals::new().map_err(RunError::Signals)?;
+    let mut daemon = Daemon {
+        path: path.to_owned(),
+        document,
+        config,
+        hash_key,
+        store,
+        host,
+        dataplane,
+        unsettled: false,
+        _held: held,
+    };
+    daemon.put_in_force(&resolved)?;
+    daemon.save(&resolved);
+    notify(&[NotifyState::Ready, NotifyState::Status(&daemon.status())]);
+    daemon.serve(signals).await;
+    notify(&[NotifyState::Stopping]);
+    info!("stopped; the dataplane goes on forwarding (`weir stop --release` would end it)");
+    Ok(())
+}
+
+struct Daemon {
+    path: PathBuf,
+    document: Document,
+    config: Config,
+    hash_key: HashKey,
+    store: Store,
+    host: Host,
+    dataplane: Dataplane,
+    /// Whether something is left to do: a slot that drains, a step that failed.
+    unsettled: bool,
+    _held: Held,
+}
+
+impl Daemon {
+    async fn serve(&mut self, mut signals: Signals) {
+        let mut tick = interval(TICK);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut watchdog = sd_notify::watchdog_enabled().map(|timeout| interval(timeout / 2));
+        loop {
+            tokio::select! {
+                signal = signals.next() => match signal {
+                    Signal::Reload => self.reload().await,
+                    Signal::Stop => return,
+                },
+                () = self.host.changed() => self.settle("devices changed").await,
+                _ = tick.tick(), if self.unsettled => self.settle("trying again").await,
+                () = ping(&mut watchdog) => notify(&[NotifyState::Watchdog]),
+            }
+        }
+    }
+
+    /// Reads the file again. A mistake in it changes nothing.
+    async fn reload(&mut self) {
+        let now = NotifyState::monotonic_usec_now();
+        notify(&[NotifyState::Reloading]);
+        if let Ok(now) = now {
+            notify(&[now]);
+        }
+        let status = match self.try_reload().await {
+            Ok(()) => {
+                info!(epoch = ?self.dataplane.tables().epoch().ok(), "the new configuration is in force");
+                self.status()
+            }
+            Err(why) => {
+                error!("the configuration in force stays: {why}");
+                match &why {
+                    RunError::Invalid(invalid) => format!("reload refused: {}", invalid.summary()),
+                    other => format!("reload refused: {other}"),
+                }
+            }
+        };
+        notify(&[NotifyState::Ready, NotifyState::Status(&status)]);
+    }
+
+    async fn try_reload(&mut self) -> Result<(), RunError> {
+        let document = read(&self.path)?;
+        let config = document.parse().map_err(RunError::Invalid)?;
+        if config.dataplane != self.config.dataplane {
+            return Err(RunError::NeedsRestart);
+        }
+        let resolved = resolve(&document, &config, &self.host).await?;
+        let (old_document, old_config) =
+            (std::mem::replace(&mut self.document, document), std::mem::replace(&mut self.config, config));
+        if let Err(why) = self.put_in_force(&resolved) {
+            (self.document, self.config) = (old_document, old_config);
+            return Err(why);
+        }
+        self.save(&resolved);
+        Ok(())
+    }
+
+    /// Brings the dataplane in line with the devices there are. What is missing is left out until it comes back.
+    async fn settle(&mut self, why: &'static str) {
+        let resolved = match self.host.resolve(&self.config).await {
+            Ok(resolved) => resolved,
+            Err(error) => {
+                self.unsettled = true;
+                return warn!("{why}: {error}");
+            }
+        };
+        for problem in &resolved.problems {
+            warn!("left out: {problem}");
+        }
+        match self.put_in_force(&resolved) {
+            Ok(()) => self.save(&resolved),
+            Err(error) => {
+                self.unsettled = true;
+                warn!("{why}, but it could not be followed; trying again: {error}");
+            }
+        }
+    }
+
+    fn put_in_force(&mut self, resolved: &Resolved) -> Result<(), RunError> {
+        let Applied { unsettled } = apply::apply(&mut self.dataplane, &self.config, self.hash_key, resolved)?;
+        self.unsettled = unsettled;
+        Ok(())
+    }
+
+    /// A configuration that is in force but can't be kept is still in force.
+    fn save(&self, resolved: &Resolved) {
+        let saved = apply::slot_records(&self.dataplane, &resolved.slots)
+            .map_err(|error| error.to_string())
+            .and_then(|slots| self.store.save(&self.document, &slots).map_err(|error| error.to_string()));
+        if let Err(error) = saved {
+            warn!("the configuration is in force but could not be kept: {error}");
+        }
+    }
+
+    fn status(&self) -> String {
+        let targets: usize = self.config.groups.iter().map(|group| group.targets.len()).sum();
+        format!("{} listeners, {targets} targets", self.config.listeners.len())
+    }
+}
+
+fn read(path: &Path) -> Result<Document, RunError> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|source| RunError::Unreadable { path: path.to_owned(), source })?;
+    Ok(Document { name: path.display().to_string(), text })
+}
+
+async fn resolve(document: &Document, config: &Config, host: &Host) -> Result<Resolved, RunError> {
+    let mut resolved = host.resolve(config).await?;
+    if resolved.problems.is_empty() {
+        return Ok(resolved);
+    }
+    Err(RunError::Invalid(document.invalid(std::mem::take(&mut resolved.problems))))
+}
+
+fn hash_key(config: &Config, store: &Store) -> Result<HashKey, StoreError> {
+    config.dataplane.hash_key.map_or_else(|| store.hash_key(), Ok)
+}
+
+async fn ping(watchdog: &mut Option<Interval>) {
+    match watchdog {
+        Some(interval) => {
+            interval.tick().await;
+        }
+        None => std::future::pending().await,
+    }
+}
+
+/// Tells the service manager, if there is one.
+fn notify(states: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(states) {
+        warn!("the service manager could not be told: {error}");
+    }
+}

@@ -1,0 +1,140 @@
+//! What is there now: read from the pinned tables, and named by the configuration that was last in force.
+//!
+//! No daemon is asked, so a dead one changes nothing about the answers.
+
+mod table;
+mod views;
+
+pub use views::{CounterView, FlowView, HookView, ListenerView, ReasonView, SentView, TargetView};
+
+use crate::config::{Config, DataplaneSection, Document, Invalid};
+use crate::store::{SlotRecord, Store, StoreError};
+use std::path::Path;
+use weir_dataplane::Tables;
+
+/// What can be asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Noun {
+    /// Where connections are accepted.
+    Listeners,
+    /// Where they go, and how many are there now.
+    Targets,
+    /// Every flow.
+    Flows,
+    /// Packets by hook and reason.
+    Counters,
+}
+
+/// How the answer looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, clap::ValueEnum)]
+pub enum Output {
+    /// For people.
+    #[default]
+    Table,
+    /// For programs; field names don't change.
+    Json,
+}
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum GetError {
+    /// The configuration can't be read.
+    #[error("cannot read {name}: {source}; name the configuration with --config")]
+    Unreadable {
+        /// The file.
+        name: String,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The configuration's `[dataplane]` section, or the one last in force, can't be read.
+    #[error("{}", .0.rendered())]
+    Invalid(Invalid),
+    /// There is no dataplane, or it can't be read.
+    #[error(transparent)]
+    Dataplane(#[from] weir_dataplane::Error),
+    /// The state folder can't be read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A dataplane without the configuration that made it.
+    #[error(
+        "a dataplane is pinned under {pin_dir}, but {state_dir} holds no configuration that was in force; check that pin_dir and state_dir belong together"
+    )]
+    NoLastGood {
+        /// Where the dataplane is.
+        pin_dir: String,
+        /// Where the configuration should be.
+        state_dir: String,
+    },
+    /// The answer can't be written as JSON.
+    #[error("cannot write JSON: {0}")]
+    Json(#[from] serde_json::Error),
+}
+
+/// Everything an answer is made of.
+pub struct Source {
+    tables: Tables,
+    config: Config,
+    slots: Vec<SlotRecord>,
+}
+
+impl Source {
+    /// Opens the tables and the last good configuration of the dataplane that the file at `path` describes.
+    ///
+    /// # Errors
+    /// [`GetError`].
+    pub fn open(path: &Path) -> Result<Self, GetError> {
+        let section = dataplane_section(path)?;
+        let tables = Tables::open(&section.pin_dir)?;
+        let store = Store::new(&section.state_dir);
+        let last_good = store.last_good()?.ok_or_else(|| GetError::NoLastGood {
+            pin_dir: section.pin_dir.display().to_string(),
+            state_dir: section.state_dir.display().to_string(),
+        })?;
+        let config = last_good.parse().map_err(GetError::Invalid)?;
+        Ok(Self { tables, config, slots: store.slots()? })
+    }
+
+    /// The answer, as text.
+    ///
+    /// # Errors
+    /// [`GetError`].
+    pub fn answer(&self, noun: Noun, output: Output) -> Result<String, GetError> {
+        match noun {
+            Noun::Listeners => show(&views::listeners(&self.config), output, table::listeners),
+            Noun::Targets => {
+                let (interfaces, flows) = (self.tables.interfaces()?, self.tables.flows()?);
+                show(&views::targets(&self.config, &self.slots, &interfaces, &flows), output, table::targets)
+            }
+            Noun::Flows => {
+                let flows = self.tables.flows()?;
+                show(&views::flows(&self.config, &self.slots, &flows), output, table::flows)
+            }
+            Noun::Counters => {
+                let (counters, interfaces) = (self.tables.counters()?, self.tables.interfaces()?);
+                show(&views::counters(&counters, &interfaces, &self.slots), output, table::counters)
+            }
+        }
+    }
+}
+
+/// The `[dataplane]` section of a file: where its dataplane is, whatever else the file says by now.
+///
+/// # Errors
+/// [`GetError::Unreadable`], [`GetError::Invalid`].
+pub fn dataplane_section(path: &Path) -> Result<DataplaneSection, GetError> {
+    let name = path.display().to_string();
+    let text = std::fs::read_to_string(path)
+        .map_err(|source| GetError::Unreadable { name: name.clone(), source })?;
+    Document { name, text }.parse_dataplane().map_err(GetError::Invalid)
+}
+
+fn show<T: serde::Serialize>(
+    view: &T,
+    output: Output,
+    table: impl FnOnce(&T) -> String,
+) -> Result<String, GetError> {
+    match output {
+        Output::Table => Ok(table(view)),
+        Output::Json => Ok(serde_json::to_string_pretty(view)?),
+    }
+}

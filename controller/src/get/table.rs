@@ -1,0 +1,83 @@
+//! Answers as tables for people.
+
+use super::views::{CounterView, FlowView, ListenerView, TargetView};
+use comfy_table::{Table, presets::NOTHING};
+
+fn table(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
+    let mut table = Table::new();
+    table.load_style(NOTHING);
+    table.set_header(header.to_vec());
+    for row in rows {
+        table.add_row(row);
+    }
+    table.lines().map(|line| line.trim_end().to_owned()).collect::<Vec<_>>().join("\n")
+}
+
+pub(super) fn listeners(views: &Vec<ListenerView>) -> String {
+    table(
+        &["NAME", "VPC", "ADDRESS", "PROTOCOL", "TARGET GROUP", "TARGETS"],
+        views.iter().map(|it| {
+            let address = format!("{}:{}", it.address, it.port);
+            vec![
+                it.name.clone(),
+                it.vpc.clone(),
+                address,
+                it.protocol.into(),
+                it.target_group.clone(),
+                it.targets.to_string(),
+            ]
+        }),
+    )
+}
+
+pub(super) fn targets(views: &Vec<TargetView>) -> String {
+    table(
+        &["TARGET GROUP", "NAME", "SLOT", "PORT", "BINDING", "STATE", "FLOWS"],
+        views.iter().map(|it| {
+            let binding = it.binding.map_or_else(|| "-".into(), |binding| binding.to_string());
+            vec![
+                it.target_group.clone(),
+                it.name.clone(),
+                it.slot.clone(),
+                it.port.to_string(),
+                binding,
+                it.state.into(),
+                it.flows.to_string(),
+            ]
+        }),
+    )
+}
+
+pub(super) fn flows(views: &Vec<FlowView>) -> String {
+    table(
+        &["PROTOCOL", "CLIENT", "VIP", "TARGET", "PORT", "BINDING"],
+        views.iter().map(|it| {
+            vec![
+                it.protocol.into(),
+                format!("{}:{}", it.client, it.client_port),
+                format!("{}:{}", it.vip, it.vip_port),
+                it.target.clone().unwrap_or_else(|| "-".into()),
+                it.target_port.to_string(),
+                it.binding.to_string(),
+            ]
+        }),
+    )
+}
+
+pub(super) fn counters(view: &CounterView) -> String {
+    let reasons = table(
+        &["HOOK", "REASON", "CLASS", "PACKETS"],
+        view.hooks.iter().flat_map(|hook| {
+            let entered = vec![hook.hook.into(), "entered".into(), String::new(), hook.entered.to_string()];
+            let left = hook.reasons.iter().map(|why| {
+                vec![hook.hook.into(), why.reason.into(), why.class.into(), why.packets.to_string()]
+            });
+            std::iter::once(entered).chain(left).collect::<Vec<_>>()
+        }),
+    );
+    let sent = table(
+        &["SENT BY", "IFINDEX", "PACKETS"],
+        view.sent.iter().map(|it| vec![it.name.clone(), it.ifindex.to_string(), it.packets.to_string()]),
+    );
+    format!("{reasons}\n\n{sent}")
+}

@@ -1,0 +1,53 @@
+//! Numbers for what is new: dense ones for interfaces, fresh ones for bindings.
+
+use super::{Observed, PlanError};
+use std::collections::BTreeSet;
+use weir_path::addr::{InterfaceId, Zone};
+use weir_path::layout::MAX_INTERFACES;
+use weir_path::tables::Interface;
+
+/// Which numbers are taken.
+pub(super) struct Numbers {
+    interfaces: BTreeSet<u32>,
+    bindings: BTreeSet<u32>,
+    last_binding: u32,
+    wanted: usize,
+}
+
+impl Numbers {
+    pub(super) fn new(observed: &Observed, wanted: usize) -> Self {
+        let recorded = observed.interfaces.iter().map(|it| it.zone).filter(|zone| zone.is_binding());
+        let mut bindings = observed.flow_bindings.clone();
+        bindings.extend(recorded.map(Zone::number));
+        Self {
+            interfaces: observed.interfaces.iter().map(|it| it.egress.id.0).collect(),
+            last_binding: bindings.last().copied().unwrap_or(0),
+            bindings,
+            wanted,
+        }
+    }
+
+    /// The number that a device has already, else the lowest free one.
+    pub(super) fn interface(&mut self, before: Option<&Interface>) -> Result<InterfaceId, PlanError> {
+        if let Some(before) = before {
+            return Ok(before.egress.id);
+        }
+        let free = (0..MAX_INTERFACES).find(|id| !self.interfaces.contains(id));
+        let id = free.ok_or(PlanError::NoInterfaceNumber { wanted: self.wanted, max: MAX_INTERFACES })?;
+        self.interfaces.insert(id);
+        Ok(InterfaceId(id))
+    }
+
+    /// A binding that no slot has and no flow remembers: one more than the last, from the start again at the end.
+    ///
+    /// A slot that is bound anew must not see packets of the sandbox it had before.
+    pub(super) fn binding(&mut self) -> Result<Zone, PlanError> {
+        let after = (self.last_binding.saturating_add(1)..=Zone::MAX_NUMBER).chain(1..=self.last_binding);
+        let free = after.into_iter().find(|number| !self.bindings.contains(number));
+        let zone = free.and_then(Zone::of_binding);
+        let zone = zone.ok_or(PlanError::NoBindingNumber { max: Zone::MAX_NUMBER })?;
+        self.last_binding = zone.number();
+        self.bindings.insert(zone.number());
+        Ok(zone)
+    }
+}

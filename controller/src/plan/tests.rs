@@ -1,0 +1,157 @@
+//! Plans as tables: wanted and observed, and exactly these steps.
+
+use super::*;
+
+const SANDBOX: Sandbox = Sandbox {
+    address: weir_path::addr::Ip4([169, 254, 100, 2]),
+    mac: Mac([2, 0x57, 0x45, 0x49, 0x52, 2]),
+    gateway: weir_path::addr::Ip4([169, 254, 100, 1]),
+    gateway_mac: Mac([2, 0x57, 0x45, 0x49, 0x52, 1]),
+};
+
+fn uplink(ifindex: u32, point: Point) -> WantedUplink {
+    let mac = Mac([2, 0, 0, 0, 0, ifindex as u8]);
+    WantedUplink { ifindex: IfIndex(ifindex), mac, zone: Zone::of_vpc(9).unwrap(), point }
+}
+
+fn slot(ifindex: u32) -> WantedSlot {
+    WantedSlot { ifindex: IfIndex(ifindex), delivery: Delivery::VETH_PEER }
+}
+
+fn recorded_uplink(ifindex: u32, id: u32) -> Interface {
+    uplink_record(&uplink(ifindex, Point::XdpNative), InterfaceId(id))
+}
+
+fn recorded_slot(ifindex: u32, id: u32, binding: u32) -> Interface {
+    slot_record(&slot(ifindex), &SANDBOX, InterfaceId(id), Zone::of_binding(binding).unwrap())
+}
+
+/// An uplink on device 2 and a slot on device 5, in force.
+fn in_force() -> Observed {
+    Observed {
+        interfaces: vec![recorded_uplink(2, 0), recorded_slot(5, 1, 1)],
+        attached: vec![(IfIndex(2), Point::XdpNative), (IfIndex(5), Point::Slot)],
+        flow_bindings: BTreeSet::new(),
+        present: [IfIndex(2), IfIndex(5)].into(),
+    }
+}
+
+fn wanted(slots: &[u32]) -> Wanted {
+    Wanted { uplinks: vec![uplink(2, Point::XdpNative)], slots: slots.iter().copied().map(slot).collect() }
+}
+
+fn planned(wanted: &Wanted, observed: &Observed) -> Plan {
+    plan(wanted, &SANDBOX, observed).unwrap()
+}
+
+#[test]
+fn from_nothing_records_come_first_then_slots_then_uplinks() {
+    let plan = planned(&wanted(&[5]), &Observed::default());
+    assert_eq!(
+        plan.before,
+        [
+            Step::Record(recorded_uplink(2, 0)),
+            Step::Record(recorded_slot(5, 1, 1)),
+            Step::EnableGro(IfIndex(5)),
+            Step::Attach(IfIndex(5), Point::Slot),
+            Step::Attach(IfIndex(2), Point::XdpNative),
+        ]
+    );
+    assert_eq!(plan.after, []);
+    assert_eq!(plan.slots, BTreeMap::from([(IfIndex(5), InterfaceId(1))]));
+    assert!(!plan.draining);
+}
+
+#[test]
+fn what_is_in_force_is_only_given_its_programs_again() {
+    let plan = planned(&wanted(&[5]), &in_force());
+    let programs = [
+        Step::EnableGro(IfIndex(5)),
+        Step::Attach(IfIndex(5), Point::Slot),
+        Step::Attach(IfIndex(2), Point::XdpNative),
+    ];
+    assert_eq!(plan.before, programs);
+    assert_eq!(plan.after, []);
+}
+
+#[test]
+fn a_further_slot_gets_a_fresh_binding_and_the_first_one_keeps_its_own() {
+    let plan = planned(&wanted(&[5, 6]), &in_force());
+    assert_eq!(plan.before.first(), Some(&Step::Record(recorded_slot(6, 2, 2))));
+    assert_eq!(plan.slots[&IfIndex(5)], InterfaceId(1));
+}
+
+#[test]
+fn a_slot_that_is_no_longer_wanted_drains_while_it_has_flows_and_goes_afterwards() {
+    let mut observed = in_force();
+    observed.flow_bindings.insert(1);
+    let draining = planned(&wanted(&[]), &observed);
+    assert_eq!((draining.after, draining.draining), (vec![], true));
+
+    let empty = planned(&wanted(&[]), &in_force());
+    let steps = vec![Step::Detach(IfIndex(5), Point::Slot), Step::Forget(recorded_slot(5, 1, 1))];
+    assert_eq!((empty.after, empty.draining), (steps, false));
+}
+
+#[test]
+fn a_device_that_is_gone_is_forgotten_with_its_flows() {
+    let mut observed = in_force();
+    observed.present.remove(&IfIndex(5));
+    observed.attached.pop();
+    observed.flow_bindings.insert(1);
+    let plan = planned(&wanted(&[]), &observed);
+    let binding = Zone::of_binding(1).unwrap();
+    assert_eq!(plan.after, [Step::Forget(recorded_slot(5, 1, 1)), Step::EndFlows(binding)]);
+    assert!(!plan.draining);
+}
+
+#[test]
+fn a_device_made_again_is_another_slot() {
+    let mut observed = in_force();
+    observed.present.remove(&IfIndex(5));
+    let plan = planned(&wanted(&[7]), &observed);
+    assert_eq!(plan.before.first(), Some(&Step::Record(recorded_slot(7, 2, 2))));
+}
+
+#[test]
+fn an_uplink_that_changes_its_hook_is_attached_at_the_new_one_before_it_leaves_the_old() {
+    let wanted = Wanted { uplinks: vec![uplink(2, Point::Tc)], slots: vec![slot(5)] };
+    let plan = planned(&wanted, &in_force());
+    assert!(plan.before.contains(&Step::Attach(IfIndex(2), Point::Tc)));
+    assert_eq!(plan.after, [Step::Detach(IfIndex(2), Point::XdpNative)]);
+}
+
+#[test]
+fn an_uplink_that_is_no_longer_wanted_is_detached_after_the_new_configuration_is_live() {
+    let plan = planned(&Wanted::default(), &in_force());
+    assert_eq!(plan.before, []);
+    assert!(plan.after.contains(&Step::Detach(IfIndex(2), Point::XdpNative)));
+    assert!(plan.after.contains(&Step::Forget(recorded_uplink(2, 0))));
+}
+
+#[test]
+fn a_binding_that_a_flow_remembers_is_not_given_again_also_after_the_last_number() {
+    let mut observed = Observed::default();
+    observed.flow_bindings.extend([1, 2, Zone::MAX_NUMBER]);
+    let plan = planned(&Wanted { uplinks: vec![], slots: vec![slot(5)] }, &observed);
+    assert_eq!(plan.before.first(), Some(&Step::Record(recorded_slot(5, 0, 3))));
+}
+
+#[test]
+fn a_record_is_undone_to_what_it_was_and_a_new_program_is_detached() {
+    let observed = in_force();
+    let changed = Interface { mac: Mac([9; 6]), ..recorded_uplink(2, 0) };
+    assert_eq!(Step::Record(changed).undo(&observed), Some(Step::Record(recorded_uplink(2, 0))));
+    let new = recorded_slot(6, 7, 8);
+    assert_eq!(Step::Record(new).undo(&observed), Some(Step::Forget(new)));
+    let attach = Step::Attach(IfIndex(6), Point::Slot);
+    assert_eq!(attach.undo(&observed), Some(Step::Detach(IfIndex(6), Point::Slot)));
+    assert_eq!(Step::Attach(IfIndex(5), Point::Slot).undo(&observed), None);
+}
+
+#[test]
+fn more_interfaces_than_there_are_numbers_is_an_error_with_the_number() {
+    let slots: Vec<_> = (0..9_000).map(|n| slot(n + 10)).collect();
+    let error = plan(&Wanted { uplinks: vec![], slots }, &SANDBOX, &Observed::default()).unwrap_err();
+    assert_eq!(error, PlanError::NoInterfaceNumber { wanted: 9_000, max: 8_192 });
+}
