@@ -68,4 +68,16 @@ mod tests {
             assert_eq!(page.matches(&cell).count(), 1, "{cell}");
         }
     }
+
+    #[test]
+    fn a_page_that_says_something_else_is_stale() {
+        let root = std::env::temp_dir().join(format!("weir-reasons-{}", std::process::id()));
+        fs::create_dir_all(root.join("docs")).unwrap();
+        let workspace = Workspace::at(root.clone());
+        write(&workspace).unwrap();
+        assert!(compare(&workspace).is_ok());
+        fs::write(path(&workspace), page().replacen("to_slot", "to_slots", 1)).unwrap();
+        assert!(matches!(compare(&workspace), Err(Error::Stale { .. })));
+        fs::remove_dir_all(root).unwrap();
+    }
 }

@@ -67,7 +67,11 @@ fn is_of_this_package(variable: &str) -> bool {
 impl Workspace {
     /// This checkout, without a cargo that runs this tool.
     pub(crate) fn here() -> Self {
-        let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..");
+        Self::at(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(".."))
+    }
+
+    /// A checkout at `root`, for what only reads and writes files.
+    pub(crate) fn at(root: PathBuf) -> Self {
         Self { target: root.join("target"), cargo: "cargo".into(), root }
     }
 }
