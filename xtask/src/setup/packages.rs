@@ -40,8 +40,7 @@ const PACKAGES: &[Package] = &[
     ),
     package("nginx-light", Scope::Everything, "what the demo's sandboxes serve with"),
     package("curl", Scope::Everything, "the demo's client"),
-    package("python3", Scope::Everything, "clients and servers of some tests"),
-    package("tcpdump", Scope::Everything, "captures what was on the wire when a test fails"),
+    package("iputils-ping", Scope::Everything, "asks VIPs and hosts whether they are there"),
 ];
 
 pub(super) fn are_installed(_: &Workspace, scope: Scope) -> Found {
@@ -150,7 +149,21 @@ mod tests {
     #[test]
     fn removed_but_still_configured_is_not_installed() {
         let listed = "curl installed\nethtool config-files\n";
-        assert_eq!(not_installed(&["curl", "ethtool", "tcpdump"], listed), ["ethtool", "tcpdump"]);
+        assert_eq!(not_installed(&["curl", "ethtool", "nginx-light"], listed), ["ethtool", "nginx-light"]);
+    }
+
+    #[test]
+    fn whatever_the_tests_of_real_traffic_ask_for_is_installed() {
+        let asked =
+            fs::read_to_string(Workspace::here().root().join("netns-tests/src/requirements.rs")).unwrap();
+        let (_, programs) = asked.split_once("const PROGRAMS").unwrap();
+        let (programs, _) = programs.split_once("];").unwrap();
+        // ("program", "package"),
+        let packages: Vec<_> = programs.split('"').skip(3).step_by(4).collect();
+        assert!(packages.contains(&"iproute2"), "{packages:?}");
+        for asked in packages {
+            assert!(PACKAGES.iter().any(|package| package.name == asked), "{asked} is not in the list");
+        }
     }
 
     #[test]
