@@ -21,7 +21,6 @@ pub use model::{
     Uplink, UplinkHook, Vpc,
 };
 pub use problem::{Invalid, Problem};
-pub(crate) use reader::nearest;
 pub(crate) use values::parse_hash_key;
 
 use draft::Draft;

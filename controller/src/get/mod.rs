@@ -100,14 +100,18 @@ impl Source {
     /// [`GetError`].
     pub fn answer(&self, noun: Noun, output: Output) -> Result<String, GetError> {
         match noun {
-            Noun::Listeners => show(&views::listeners(&self.config), output, table::listeners),
+            Noun::Listeners => show(views::listeners(&self.config).as_slice(), output, table::listeners),
             Noun::Targets => {
                 let (interfaces, flows) = (self.tables.interfaces()?, self.tables.flows()?);
-                show(&views::targets(&self.config, &self.slots, &interfaces, &flows), output, table::targets)
+                show(
+                    views::targets(&self.config, &self.slots, &interfaces, &flows).as_slice(),
+                    output,
+                    table::targets,
+                )
             }
             Noun::Flows => {
                 let flows = self.tables.flows()?;
-                show(&views::flows(&self.config, &self.slots, &flows), output, table::flows)
+                show(views::flows(&self.config, &self.slots, &flows).as_slice(), output, table::flows)
             }
             Noun::Counters => {
                 let (counters, interfaces) = (self.tables.counters()?, self.tables.interfaces()?);
@@ -128,7 +132,7 @@ pub fn dataplane_section(path: &Path) -> Result<DataplaneSection, GetError> {
     Document { name, text }.parse_dataplane().map_err(GetError::Invalid)
 }
 
-fn show<T: serde::Serialize>(
+fn show<T: serde::Serialize + ?Sized>(
     view: &T,
     output: Output,
     table: impl FnOnce(&T) -> String,

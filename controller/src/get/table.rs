@@ -13,7 +13,7 @@ fn table(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String
     table.lines().map(|line| line.trim_end().to_owned()).collect::<Vec<_>>().join("\n")
 }
 
-pub(super) fn listeners(views: &Vec<ListenerView>) -> String {
+pub(super) fn listeners(views: &[ListenerView]) -> String {
     table(
         &["NAME", "VPC", "ADDRESS", "PROTOCOL", "TARGET GROUP", "TARGETS"],
         views.iter().map(|it| {
@@ -30,7 +30,7 @@ pub(super) fn listeners(views: &Vec<ListenerView>) -> String {
     )
 }
 
-pub(super) fn targets(views: &Vec<TargetView>) -> String {
+pub(super) fn targets(views: &[TargetView]) -> String {
     table(
         &["TARGET GROUP", "NAME", "SLOT", "PORT", "BINDING", "STATE", "FLOWS"],
         views.iter().map(|it| {
@@ -48,7 +48,7 @@ pub(super) fn targets(views: &Vec<TargetView>) -> String {
     )
 }
 
-pub(super) fn flows(views: &Vec<FlowView>) -> String {
+pub(super) fn flows(views: &[FlowView]) -> String {
     table(
         &["PROTOCOL", "CLIENT", "VIP", "TARGET", "PORT", "BINDING"],
         views.iter().map(|it| {
