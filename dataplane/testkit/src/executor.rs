@@ -90,6 +90,12 @@ pub struct Witness {
 }
 
 impl Slice {
+    /// The path over these tables.
+    #[must_use]
+    pub fn over(model: Model) -> Self {
+        Self { model, witness: None }
+    }
+
     /// The tables.
     #[must_use]
     pub fn model(&self) -> &Model {

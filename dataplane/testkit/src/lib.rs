@@ -10,6 +10,7 @@ pub mod faults;
 pub mod fixtures;
 pub mod fuzz;
 
+pub mod grammar;
 pub mod laws;
 pub mod model;
 pub mod oracle;

@@ -17,7 +17,7 @@ use weir_path::tables::{
 };
 
 /// All tables.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Model {
     by_ifindex: BTreeMap<IfIndex, InterfaceId>,
     interfaces: BTreeMap<InterfaceId, Interface>,
@@ -31,7 +31,7 @@ pub struct Model {
 }
 
 /// One half of the configuration tables.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Configuration {
     hash_key: HashKey,
     vips: BTreeSet<Vip>,
@@ -67,6 +67,19 @@ impl Model {
     #[must_use]
     pub fn seen_from(&self, walk: Walk, arrival: IfIndex) -> View<'_> {
         View { model: self, walk, arrival, last_reason: Cell::new(None) }
+    }
+
+    /// The same tables with an empty flow table and no counters.
+    #[must_use]
+    pub fn without_flows(&self) -> Self {
+        Self {
+            by_ifindex: self.by_ifindex.clone(),
+            interfaces: self.interfaces.clone(),
+            halves: self.halves.clone(),
+            epoch: self.epoch,
+            max_entries: self.max_entries,
+            ..Self::default()
+        }
     }
 
     /// One direction of a flow.

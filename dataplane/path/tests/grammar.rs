@@ -1,0 +1,24 @@
+//! Random packets on the slice alone: the laws hold for every one of them. The comparison with the kernel is
+//! `weir-dataplane`'s.
+
+use weir_path::Reason;
+use weir_testkit::grammar;
+
+#[test]
+fn the_laws_hold_for_a_hundred_thousand_random_packets_and_every_reason_is_met_often() {
+    let state = grammar::compare(1, 100_000, &mut []).unwrap_or_else(|what| panic!("{what}"));
+    for why in Reason::ALL.iter().filter(|why| **why != Reason::Unchangeable) {
+        assert!(state.left(*why) >= 100, "{} was met {} times only", why.name(), state.left(*why));
+    }
+    let forwarded: u64 =
+        [Reason::ToSlot, Reason::ToWire, Reason::Opened].map(|why| state.left(why)).iter().sum();
+    assert!(forwarded >= 50_000, "{forwarded} of 100,000 packets were forwarded");
+    println!("{:?}", state.walks);
+}
+
+#[test]
+fn the_same_seed_gives_the_same_packets_and_another_seed_others() {
+    let [one, again, other] = [7, 7, 8].map(|seed| grammar::compare(seed, 3_000, &mut []).unwrap());
+    assert_eq!(one, again);
+    assert_ne!(one, other);
+}

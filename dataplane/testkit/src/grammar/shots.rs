@@ -1,0 +1,453 @@
+//! What the generator sends: each kind of packet aims at one reason, and varies everything else.
+
+use super::{Grammar, Shot, Step};
+use crate::executor::{Executor, Slice, Walk};
+use crate::model::Model;
+use crate::packets::{
+    Arp, Body, Ip, Party, SHORTEST_ON_TC, echo_reply, echo_request, flag, frame, ip, spoil, tcp, udp, who_has,
+};
+use crate::town::{
+    self, ALIAS, CLIENT, DNS, FLEET, GATEWAY, LAB, LAB_ONLY, LAB_WEB, PROD, SANDBOX, TCP, WEB,
+};
+use crate::world::Change;
+use weir_path::addr::{IfIndex, Ip4, Mac};
+use weir_path::flow::{Flow, FlowKey};
+use weir_path::tables::Interface;
+
+/// One kind of packet, and how many of a thousand are of it.
+type Kind = (usize, fn(&mut Grammar, &Model));
+
+const KINDS: &[Kind] = &[
+    (340, known_inward),
+    (310, known_outward),
+    (40, open),
+    (12, arp_for_vip),
+    (12, arp_on_slot),
+    (12, echo_to_vip),
+    (12, echo_on_slot),
+    (12, stray_segment),
+    (12, stray_on_slot),
+    (12, unknown_device),
+    (12, unbound_slot),
+    (12, other_station),
+    (12, other_protocol),
+    (12, tagged),
+    (12, other_address),
+    (12, bad_header),
+    (12, fragment),
+    (12, last_hop),
+    (12, unsupported),
+    (12, icmp_ignored),
+    (12, no_listener),
+    (12, no_target),
+    (12, bad_source),
+    (12, reset),
+    (12, reply_collision),
+    (12, race_lost),
+    (12, spoofed),
+    (12, slot_protocol),
+    (12, slot_arp),
+    (12, not_allowed_out),
+    (24, mangled),
+];
+
+/// What a client may ask for: where it comes in, which VIP and port, by which protocol.
+const DOORS: [(Interface, Party, u8); 7] = [
+    (PROD, WEB, TCP),
+    (PROD, FLEET, TCP),
+    (PROD, ALIAS, TCP),
+    (LAB, LAB_WEB, TCP),
+    (LAB, LAB_ONLY, TCP),
+    (PROD, DNS, town::UDP),
+    (PROD, ALIAS.port(53), town::UDP),
+];
+
+impl Grammar {
+    /// Plans one packet of a random kind.
+    pub(super) fn shoot(&mut self, model: &Model) {
+        let mut place = self.random.below(KINDS.iter().map(|(share, _)| share).sum());
+        for (share, kind) in KINDS {
+            if place < *share {
+                return kind(self, model);
+            }
+            place -= share;
+        }
+    }
+
+    fn to_uplink(&mut self, uplink: Interface, bytes: Vec<u8>) {
+        self.send(Walk::FromUplink, uplink.egress.ifindex, bytes);
+    }
+
+    fn to_slot(&mut self, slot: Interface, bytes: Vec<u8>) {
+        self.send(Walk::FromSlot, slot.egress.ifindex, bytes);
+    }
+
+    fn send(&mut self, walk: Walk, arrival: IfIndex, bytes: Vec<u8>) {
+        self.queue.push_back(Step::Packet(Shot { walk, arrival, bytes }));
+    }
+
+    fn slot(&mut self) -> Interface {
+        *self.random.pick(&self.slots)
+    }
+
+    /// Somebody on the wire: one of a few thousand addresses, behind one of two routers.
+    fn client(&mut self) -> Party {
+        let router = if self.random.once_in(8) { town::BYSTANDER } else { town::ROUTER };
+        let [a, b] = [self.random.byte() % 16, self.random.byte()];
+        let port = 1_024 + self.random.word() % 60_000;
+        CLIENT.mac(router).ip(203, 0, 100 + a, b).port(port)
+    }
+
+    fn known(&mut self) -> Option<(FlowKey, Flow)> {
+        if self.open.is_empty() { None } else { Some(*self.random.pick(&self.open)) }
+    }
+
+    /// A TCP or UDP packet that opens nothing, everything else varied.
+    fn any_packet(&mut self, protocol: u8, from: Party, to: Party) -> Ip {
+        let payload_len =
+            if self.random.once_in(4) { self.random.below(1_400) } else { self.random.below(64) };
+        let payload = self.random.bytes(payload_len);
+        let mut packet = if protocol == TCP {
+            let flags =
+                *self.random.pick(&[flag::ACK, flag::ACK | flag::PSH, flag::ACK | flag::FIN, flag::RST]);
+            let options = 4 * self.random.below(4);
+            let [seq, ack] = [self.random.number(), self.random.number()];
+            let options = self.random.bytes(options);
+            tcp(from, to).flags(flags).numbers(seq, ack).tcp_options(&options)
+        } else if self.random.once_in(4) {
+            udp(from, to).without_checksum()
+        } else {
+            udp(from, to)
+        };
+        if self.random.once_in(6) {
+            let options = 4 * self.random.below(11);
+            packet = packet.ip_options(&self.random.bytes(options));
+        }
+        packet.payload(&payload).ttl(2 + self.random.byte() % 254).identification(self.random.word())
+    }
+
+    /// The frame, sometimes padded and sometimes with a wrong checksum.
+    fn sealed(&mut self, packet: &Ip) -> Vec<u8> {
+        let mut bytes = packet.bytes();
+        if self.random.once_in(10) {
+            bytes = spoil::pad(bytes, self.random.below(20));
+        }
+        if self.random.once_in(20) {
+            let at = *self.random.pick(&[24, 25, 40, 41, 50, 51]);
+            bytes = spoil::put(bytes, at, &[self.random.byte()]);
+        }
+        bytes
+    }
+}
+
+fn uplink_of(key: &FlowKey) -> Interface {
+    if key.zone == LAB.zone { LAB } else { PROD }
+}
+
+fn known_inward(g: &mut Grammar, model: &Model) {
+    let Some((key, _)) = g.known() else { return open(g, model) };
+    let (uplink, client, vip) = ends(&key);
+    let packet = g.any_packet(key.protocol, client, vip);
+    let bytes = g.sealed(&packet);
+    g.to_uplink(uplink, bytes);
+}
+
+fn known_outward(g: &mut Grammar, model: &Model) {
+    let Some((slot, packet)) = outward(g) else { return open(g, model) };
+    let bytes = g.sealed(&packet);
+    g.to_slot(slot, bytes);
+}
+
+fn ends(key: &FlowKey) -> (Interface, Party, Party) {
+    let uplink = uplink_of(key);
+    let client = Party { mac: town::ROUTER, ip: key.src, port: key.sport.number() };
+    (uplink, client, Party { mac: uplink.mac, ip: key.dst, port: key.dport.number() })
+}
+
+/// A packet of a known flow, from its sandbox.
+fn outward(g: &mut Grammar) -> Option<(Interface, Ip)> {
+    let (key, flow) = g.known()?;
+    let slot = *g.slots.iter().find(|slot| slot.egress == flow.egress)?;
+    let client = GATEWAY.port(key.sport.number());
+    let client = Party { ip: key.src, ..client };
+    Some((slot, g.any_packet(key.protocol, SANDBOX.port(flow.dport.number()), client)))
+}
+
+fn open(g: &mut Grammar, _: &Model) {
+    let (uplink, vip, protocol) = *g.random.pick(&DOORS);
+    let client = g.client();
+    first_packet(g, uplink, client, vip, protocol);
+}
+
+fn first_packet(g: &mut Grammar, uplink: Interface, client: Party, vip: Party, protocol: u8) {
+    let packet = g.any_packet(protocol, client, vip).flags(flag::SYN);
+    let [(key, _), _] = town::flow(protocol, (uplink, client, vip), (town::SLOT_1, 0));
+    g.opening = Some(key);
+    let bytes = g.sealed(&packet);
+    g.to_uplink(uplink, bytes);
+}
+
+fn arp_for_vip(g: &mut Grammar, _: &Model) {
+    let (uplink, vip, _) = *g.random.pick(&DOORS);
+    let asker = g.client();
+    g.to_uplink(uplink, who_has(asker, vip.ip).bytes());
+}
+
+fn arp_on_slot(g: &mut Grammar, _: &Model) {
+    let slot = g.slot();
+    g.to_slot(slot, who_has(SANDBOX, GATEWAY.ip).bytes());
+}
+
+fn echo_to_vip(g: &mut Grammar, _: &Model) {
+    let (uplink, vip, _) = *g.random.pick(&DOORS);
+    let len = g.random.below(300);
+    let packet = echo_request(g.client(), vip).payload(&g.random.bytes(len)).ttl(g.random.byte());
+    let bytes = g.sealed(&packet);
+    g.to_uplink(uplink, bytes);
+}
+
+fn echo_on_slot(g: &mut Grammar, _: &Model) {
+    let packet = echo_request(SANDBOX, GATEWAY).payload(&[g.random.byte(); 9]);
+    let (slot, bytes) = (g.slot(), g.sealed(&packet));
+    g.to_slot(slot, bytes);
+}
+
+fn stray_segment(g: &mut Grammar, _: &Model) {
+    let flags = *g.random.pick(&[flag::ACK, flag::FIN, flag::SYN | flag::ACK, flag::PSH | flag::ACK, 0]);
+    let client = g.client();
+    let packet = g.any_packet(TCP, client, WEB).flags(flags).ttl(g.random.byte());
+    let bytes = g.sealed(&packet);
+    g.to_uplink(PROD, bytes);
+}
+
+fn stray_on_slot(g: &mut Grammar, _: &Model) {
+    let client = g.client().mac(GATEWAY.mac);
+    let packet = g.any_packet(TCP, SANDBOX, client).flags(flag::ACK);
+    let (slot, bytes) = (g.slot(), g.sealed(&packet));
+    g.to_slot(slot, bytes);
+}
+
+fn unknown_device(g: &mut Grammar, _: &Model) {
+    let client = g.client();
+    let bytes = g.any_packet(TCP, client, WEB).bytes();
+    g.send(Walk::FromUplink, town::STRANGER, bytes);
+}
+
+fn unbound_slot(g: &mut Grammar, _: &Model) {
+    let client = g.client();
+    let bytes = g.any_packet(TCP, SANDBOX, client).bytes();
+    g.send(Walk::FromSlot, town::STRANGER, bytes);
+}
+
+fn other_station(g: &mut Grammar, _: &Model) {
+    let station = *g.random.pick(&[town::BYSTANDER, Mac::BROADCAST, LAB.mac]);
+    let client = g.client();
+    let bytes = g.any_packet(TCP, client, WEB.mac(station)).bytes();
+    g.to_uplink(PROD, bytes);
+}
+
+fn other_protocol(g: &mut Grammar, _: &Model) {
+    let ethertype = *g.random.pick(&[0x86dd, 0x88cc, 0x0800 + 1, 0x0040]);
+    let payload = g.random.bytes(60);
+    g.to_uplink(PROD, frame(town::ROUTER, PROD.mac, ethertype, &payload));
+}
+
+fn tagged(g: &mut Grammar, _: &Model) {
+    let (client, id) = (g.client(), g.random.word());
+    let bytes = g.any_packet(TCP, client, WEB).bytes();
+    g.to_uplink(PROD, spoil::tag(bytes, id));
+}
+
+fn other_address(g: &mut Grammar, _: &Model) {
+    let client = g.client();
+    let bytes = match g.random.below(3) {
+        0 => who_has(client, town::HOST.ip).bytes(),
+        1 => g.any_packet(TCP, client, town::HOST).bytes(),
+        _ => g.any_packet(TCP, client, LAB_ONLY.mac(PROD.mac)).flags(flag::SYN).bytes(),
+    };
+    g.to_uplink(PROD, bytes);
+}
+
+fn bad_header(g: &mut Grammar, _: &Model) {
+    let client = g.client();
+    let good = g.any_packet(TCP, client, WEB).bytes();
+    let bad = match g.random.below(4) {
+        0 => spoil::put_ip(good, 0, &[g.random.byte() % 0x45]),
+        1 => spoil::put_ip(good, 2, &[g.random.byte() | 0x80]),
+        2 => spoil::cut(good, SHORTEST_ON_TC + g.random.below(6)),
+        _ => spoil::put_ip(good, 2, &[0, 39]),
+    };
+    g.to_uplink(PROD, bad);
+}
+
+fn fragment(g: &mut Grammar, _: &Model) {
+    let (offset, more) = (g.random.word() % 0x2000, g.random.once_in(2));
+    let client = g.client();
+    let packet = g.any_packet(town::UDP, client, DNS).fragment(offset, more || offset == 0);
+    g.to_uplink(PROD, packet.bytes());
+}
+
+fn last_hop(g: &mut Grammar, _: &Model) {
+    let ttl = g.random.byte() % 2;
+    if let Some((slot, packet)) = outward(g) {
+        return g.to_slot(slot, packet.ttl(ttl).bytes());
+    }
+    let client = g.client();
+    g.to_uplink(PROD, tcp(client, WEB).syn().ttl(ttl).bytes());
+}
+
+fn unsupported(g: &mut Grammar, _: &Model) {
+    let protocol = *g.random.pick(&[2, 4, 41, 47, 50, 132]);
+    if g.random.once_in(2) {
+        let (slot, payload) = (g.slot(), g.random.bytes(40));
+        return g.to_slot(slot, ip(SANDBOX, GATEWAY, Body::Protocol(protocol)).payload(&payload).bytes());
+    }
+    let packet = ip(g.client(), WEB, Body::Protocol(protocol)).payload(&g.random.bytes(40));
+    g.to_uplink(PROD, packet.bytes());
+}
+
+fn icmp_ignored(g: &mut Grammar, _: &Model) {
+    let client = g.client();
+    match g.random.below(3) {
+        0 => g.to_uplink(PROD, echo_reply(client, WEB).bytes()),
+        1 => g.to_uplink(PROD, ip(client, WEB, Body::Unreachable).payload(&[7; 28]).bytes()),
+        _ => {
+            let slot = g.slot();
+            g.to_slot(slot, echo_request(SANDBOX, client).bytes());
+        }
+    }
+}
+
+fn no_listener(g: &mut Grammar, _: &Model) {
+    let (client, port) = (g.client(), 2_000 + g.random.word() % 60_000);
+    let packet =
+        if g.random.once_in(2) { tcp(client, WEB.port(port)).syn() } else { udp(client, WEB.port(port)) };
+    g.to_uplink(PROD, packet.bytes());
+}
+
+fn no_target(g: &mut Grammar, _: &Model) {
+    let client = g.client();
+    let packet = if g.random.once_in(2) { tcp(client, town::EMPTY).syn() } else { udp(client, town::EMPTY) };
+    g.to_uplink(PROD, packet.bytes());
+}
+
+fn bad_source(g: &mut Grammar, _: &Model) {
+    let first = *g.random.pick(&[0, 127, 224, 239, 240, 255]);
+    let [a, b] = [g.random.byte(), g.random.byte()];
+    let liar = g.client().ip(first, a, b, 1);
+    let packet = match g.random.below(3) {
+        0 => tcp(liar, WEB).syn(),
+        1 => udp(liar, DNS),
+        _ => echo_request(liar, WEB),
+    };
+    g.to_uplink(PROD, packet.bytes());
+}
+
+fn reset(g: &mut Grammar, _: &Model) {
+    let client = g.client();
+    if g.random.once_in(2) {
+        let slot = g.slot();
+        return g.to_slot(slot, tcp(SANDBOX, client).flags(flag::RST).bytes());
+    }
+    g.to_uplink(PROD, tcp(client, WEB).flags(flag::RST | flag::ACK).bytes());
+}
+
+/// The client of a flow to one VIP opens the same to the other VIP, whose target is the same.
+fn reply_collision(g: &mut Grammar, model: &Model) {
+    let is_shared = |key: &FlowKey| {
+        let vip = [WEB, ALIAS].into_iter().find(|vip| vip.ip == key.dst)?;
+        let other = if vip == WEB { ALIAS } else { WEB };
+        (key.zone == PROD.zone && matches!(key.dport.number(), 80 | 53)).then_some(other)
+    };
+    let both = g.open.iter().rev().find_map(|(key, _)| is_shared(key).map(|other| (*key, other)));
+    let Some((key, other)) = both else { return open(g, model) };
+    let (uplink, client, vip) = ends(&key);
+    first_packet(g, uplink, client, other.port(vip.port), key.protocol);
+}
+
+/// Another CPU is between its two claims of the same flow when the packet comes; then it gives up.
+fn race_lost(g: &mut Grammar, model: &Model) {
+    let (uplink, client, vip) = (PROD, g.client(), WEB);
+    let [(key, _), _] = town::flow(TCP, (uplink, client, vip), (town::SLOT_1, 0));
+    let Some(whole) = would_open(model, &key, client, vip) else { return open(g, model) };
+    // Where the table is full, a flow steps aside for as long as it takes.
+    let aside = if model.room() == 0 { g.known() } else { None };
+    let both = aside.into_iter().flat_map(|(key, flow)| {
+        let other = model.flow(&flow.other);
+        [Some((key, flow)), other.map(|other| (flow.other, other))]
+    });
+    let both: Vec<_> = both.flatten().collect();
+    g.queue.extend(both.iter().map(|(key, _)| Step::Change(Change::Remove(*key))));
+    let half = Flow { other: key, ..Flow::default() };
+    g.queue.push_back(Step::Change(Change::Insert(whole, half)));
+    g.to_uplink(uplink, tcp(client, vip).syn().bytes());
+    g.queue.push_back(Step::Change(Change::Remove(whole)));
+    g.queue.extend(both.iter().map(|(key, flow)| Step::Change(Change::Insert(*key, *flow))));
+}
+
+/// The replies' key of the flow that this SYN would open: found by opening it in a copy of the tables.
+fn would_open(model: &Model, key: &FlowKey, client: Party, vip: Party) -> Option<FlowKey> {
+    let mut copy = Slice::over(model.without_flows());
+    copy.run(Walk::FromUplink, PROD.egress.ifindex, &tcp(client, vip).syn().bytes());
+    Some(copy.model().flow(key)?.other)
+}
+
+fn spoofed(g: &mut Grammar, _: &Model) {
+    let (slot, client) = (g.slot(), g.client());
+    let liar = match g.random.below(3) {
+        0 => SANDBOX.mac(town::BYSTANDER),
+        1 => SANDBOX.ip(10, 1, 2, 3),
+        _ => SANDBOX.mac(GATEWAY.mac).ip(198, 51, 100, 10),
+    };
+    let bytes = g.any_packet(TCP, liar, client).bytes();
+    g.to_slot(slot, bytes);
+}
+
+fn slot_protocol(g: &mut Grammar, _: &Model) {
+    let slot = g.slot();
+    let payload = g.random.bytes(60);
+    let bytes = frame(SANDBOX.mac, GATEWAY.mac, 0x86dd, &payload);
+    let bytes = if g.random.once_in(3) { spoil::tag(bytes, 5) } else { bytes };
+    g.to_slot(slot, bytes);
+}
+
+fn slot_arp(g: &mut Grammar, _: &Model) {
+    let slot = g.slot();
+    let request = match g.random.below(3) {
+        0 => who_has(SANDBOX.ip(0, 0, 0, 0), SANDBOX.ip),
+        1 => who_has(SANDBOX, Ip4([169, 254, g.random.byte(), 7])),
+        _ => Arp { is_request: false, ..who_has(SANDBOX, GATEWAY.ip) },
+    };
+    g.to_slot(slot, request.bytes());
+}
+
+fn not_allowed_out(g: &mut Grammar, _: &Model) {
+    let (slot, to, port) = (g.slot(), g.client(), g.random.word());
+    let from = SANDBOX.port(port);
+    let packet = if g.random.once_in(2) { tcp(from, to).syn() } else { udp(from, to) };
+    g.to_slot(slot, packet.bytes());
+}
+
+/// A packet of a known flow with a few bytes changed, or cut: whatever it is now, all must agree.
+fn mangled(g: &mut Grammar, model: &Model) {
+    let (walk, arrival, bytes) = match (g.random.once_in(2), g.known()) {
+        (true, Some((key, _))) => {
+            let (uplink, client, vip) = ends(&key);
+            (Walk::FromUplink, uplink, g.any_packet(key.protocol, client, vip).bytes())
+        }
+        _ => match outward(g) {
+            Some((slot, packet)) => (Walk::FromSlot, slot, packet.bytes()),
+            None => return open(g, model),
+        },
+    };
+    let mut bytes = bytes;
+    for _ in 0..=g.random.below(3) {
+        let (at, value) = (g.random.below(70), g.random.byte());
+        bytes = spoil::put(bytes, at, &[value]);
+    }
+    if g.random.once_in(3) {
+        let len = SHORTEST_ON_TC + g.random.below(60);
+        bytes = spoil::cut(bytes, len);
+    }
+    g.send(walk, arrival.egress.ifindex, bytes);
+}

@@ -1,0 +1,43 @@
+//! The fixture table on the real programs. The kernel runs each packet; nothing is attached.
+//!
+//! Needs root, Linux 6.6 and `ip`; fails where they are missing.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test says what is wrong by stopping"
+)]
+
+mod kernel;
+
+use kernel::{Kernel, On, enter_town};
+use weir_testkit::{Executor, fixtures};
+
+/// Frames that a test run on TC refuses: shorter than Ethernet and an IPv4 header.
+const TOO_SHORT_FOR_TC: usize = 5;
+
+fn check_all(on: On, left_out: usize) {
+    enter_town();
+    let mut kernel = Kernel::new(on);
+    let all = fixtures::all();
+    let taken: Vec<_> = all.iter().filter(|fixture| kernel.takes(fixture.packet.len())).collect();
+    assert_eq!(all.len() - taken.len(), left_out, "another number of fixtures than said is left out");
+    let broken: Vec<_> = taken.iter().filter_map(|fixture| fixture.check(&mut kernel).err()).collect();
+    assert!(
+        broken.is_empty(),
+        "{} of {} fixtures do not hold\n{}",
+        broken.len(),
+        all.len(),
+        broken.join("\n")
+    );
+}
+
+#[test]
+fn every_fixture_holds_on_xdp() {
+    check_all(On::Xdp, 0);
+}
+
+#[test]
+fn every_fixture_but_those_with_frames_too_short_holds_on_tc() {
+    check_all(On::Tc, TOO_SHORT_FOR_TC);
+}
