@@ -22,6 +22,9 @@ fn main() {
         .collect();
     times.sort_unstable();
     if let Some(median) = times.get(BUILDS / 2) {
-        println!("maglev {CELLS} cells x {TARGETS} targets: median of {BUILDS} builds {} us", median.as_micros());
+        println!(
+            "maglev {CELLS} cells x {TARGETS} targets: median of {BUILDS} builds {} us",
+            median.as_micros()
+        );
     }
 }
