@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use aya::programs::SchedClassifier;
 use aya::programs::tc::TcAttachType;
@@ -18,6 +20,9 @@ pub struct Watch {
     links: BTreeSet<String>,
 }
 
+/// The kernel detaches an unpinned link in a work queue, a moment after the pin is gone.
+const WORK_QUEUE: Duration = Duration::from_secs(1);
+
 /// Devices that the topology makes. One of these in the namespace of the tests got there by mistake.
 const DEVICES: [&str; 5] = ["c0", "rc0", "rh0", "hu0", "sb"];
 
@@ -27,24 +32,16 @@ impl Watch {
         Ok(Self { links: links()? })
     }
 
-    /// Programs that are still attached to these devices of a namespace.
+    /// Programs that stay attached to these devices of a namespace.
     pub fn attachments(&self, netns: &Netns, devices: &[String]) -> Result<Vec<String>, Error> {
-        let mut left = Vec::new();
-        for device in devices {
-            if netns.link(device)?.get("xdp").is_some() {
-                left.push(format!("an XDP program on {device} in {}", netns.name()));
+        let begun = Instant::now();
+        loop {
+            let left = attached(netns, devices)?;
+            if left.is_empty() || begun.elapsed() > WORK_QUEUE {
+                return Ok(left);
             }
-            let name = device.clone();
-            let tcx = netns.enter(move || tcx_programs(&name))?.map_err(|error| Error::Output {
-                command: format!("BPF_PROG_QUERY on {device}"),
-                why: "the kernel refused".into(),
-                output: error.to_string(),
-            })?;
-            left.extend(
-                tcx.iter().map(|program| format!("TCX program {program} on {device} in {}", netns.name())),
-            );
+            thread::yield_now();
         }
-        Ok(left)
     }
 
     /// Processes that still run in these namespaces. To be asked before the namespaces are deleted.
@@ -67,6 +64,26 @@ impl Watch {
         left.extend(new_links.map(|link| format!("device {link}")));
         Ok(left)
     }
+}
+
+/// Programs attached to these devices right now.
+fn attached(netns: &Netns, devices: &[String]) -> Result<Vec<String>, Error> {
+    let mut left = Vec::new();
+    for device in devices {
+        if netns.link(device)?.get("xdp").is_some() {
+            left.push(format!("an XDP program on {device} in {}", netns.name()));
+        }
+        let name = device.clone();
+        let tcx = netns.enter(move || tcx_programs(&name))?.map_err(|error| Error::Output {
+            command: format!("BPF_PROG_QUERY on {device}"),
+            why: "the kernel refused".into(),
+            output: error.to_string(),
+        })?;
+        left.extend(
+            tcx.iter().map(|program| format!("TCX program {program} on {device} in {}", netns.name())),
+        );
+    }
+    Ok(left)
 }
 
 fn tcx_programs(device: &str) -> Result<Vec<u32>, aya::programs::ProgramError> {

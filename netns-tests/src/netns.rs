@@ -6,6 +6,7 @@
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
+use std::num::NonZero;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -19,6 +20,9 @@ use crate::process::{json, output, run};
 
 /// Where `ip netns` keeps its namespaces.
 pub const NETNS_DIR: &str = "/run/netns";
+
+/// How many CPUs the first word of an RPS mask has room for: as many as any test here can use.
+const RPS_WORD_BITS: usize = 32;
 
 /// A namespace made by this process. Dropping it deletes it.
 #[derive(Debug)]
@@ -84,6 +88,18 @@ impl Netns {
         output(self.command("ethtool").args(["-K", device, feature, state])).map(drop)
     }
 
+    /// Gives each flow that arrives on a device a CPU of its own, as a card with several queues does (RPS).
+    ///
+    /// Without it a packet is handled where its sender happened to run, and a sender that the scheduler moves
+    /// between two packets reorders them: TCP then retransmits what was never lost.
+    pub fn spread(&self, device: &str) -> Result<(), Error> {
+        let cpus = thread::available_parallelism().map_or(1, NonZero::get).min(RPS_WORD_BITS);
+        let mask = u32::MAX >> (RPS_WORD_BITS - cpus);
+        // Here a fresh /sys is what is wanted: it shows the devices of the namespace.
+        let write = format!("echo {mask:x} > /sys/class/net/{device}/queues/rx-0/rps_cpus");
+        run("ip", &["netns", "exec", &self.name, "sh", "-c", &write]).map(drop)
+    }
+
     /// Sets a kernel parameter inside.
     pub fn sysctl(&self, key: &str, value: &str) -> Result<(), Error> {
         let path = Path::new("/proc/sys").join(key.replace('.', "/"));
@@ -133,6 +149,7 @@ pub fn veth(one: End<'_>, other: End<'_>) -> Result<(), Error> {
         "link", "add", one.device, "type", "veth", "peer", "name", other.device, "netns", other.netns.name(),
     ])?;
     for end in [one, other] {
+        end.netns.spread(end.device)?;
         end.netns.ip(&["link", "set", end.device, "up"])?;
     }
     Ok(())
