@@ -9,10 +9,12 @@
 //! ```
 
 mod numbers;
+mod unwanted;
 
 use crate::config::Sandbox;
 use numbers::Numbers;
 use std::collections::{BTreeMap, BTreeSet};
+use unwanted::Unwanted;
 use weir_path::addr::{IfIndex, InterfaceId, Mac, Zone};
 use weir_path::tables::{Delivery, Egress, Interface};
 
@@ -95,14 +97,18 @@ impl Step {
     #[must_use]
     pub fn undo(&self, observed: &Observed) -> Option<Self> {
         match *self {
+            // A record that took another one's place stays under its own number, where nothing finds it; the
+            // next plan forgets it.
             Self::Record(interface) => {
-                let before = observed.interfaces.iter().find(|it| it.egress.id == interface.egress.id);
+                let device = interface.egress.ifindex;
+                let before = observed.interfaces.iter().find(|it| it.egress.ifindex == device);
                 Some(before.map_or(Self::Forget(interface), |before| Self::Record(*before)))
             }
+            Self::Detach(ifindex, point) => Some(Self::Attach(ifindex, point)),
             Self::Attach(ifindex, point) if !observed.attached.contains(&(ifindex, point)) => {
                 Some(Self::Detach(ifindex, point))
             }
-            // What is taken away is taken away last, when nothing can fail any more.
+            // GRO that stays on hurts nobody, and the others come when nothing is undone any more.
             _ => None,
         }
     }
@@ -150,92 +156,40 @@ pub enum PlanError {
 /// [`PlanError`]: the numbers ran out.
 pub fn plan(wanted: &Wanted, sandbox: &Sandbox, observed: &Observed) -> Result<Plan, PlanError> {
     let mut plan = Plan::default();
-    let gone: Vec<_> =
-        observed.interfaces.iter().filter(|it| !observed.present.contains(&it.egress.ifindex)).collect();
-    let known: BTreeMap<_, _> = observed
-        .interfaces
-        .iter()
-        .filter(|it| observed.present.contains(&it.egress.ifindex))
-        .map(|it| (it.egress.ifindex, *it))
-        .collect();
-    let count = wanted.uplinks.len() + wanted.slots.len();
-    let mut numbers = Numbers::new(observed, count);
-
+    let mut numbers = Numbers::new(observed, wanted.uplinks.len() + wanted.slots.len());
+    let mut records = BTreeMap::new();
     for uplink in &wanted.uplinks {
-        let id = numbers.interface(known.get(&uplink.ifindex).filter(|it| !it.zone.is_binding()))?;
-        record(&mut plan, &known, uplink_record(uplink, id));
+        let record = uplink_record(uplink);
+        records.insert(uplink.ifindex, numbers.interface(record, observed)?);
     }
     for slot in &wanted.slots {
-        let before = known.get(&slot.ifindex).filter(|it| it.zone.is_binding());
-        let id = numbers.interface(before)?;
-        let zone = match before {
+        // The binding stays for as long as the device does: flows have it in their keys.
+        let on_device = |it: &&Interface| it.zone.is_binding() && it.egress.ifindex == slot.ifindex;
+        let zone = match observed.interfaces.iter().find(on_device) {
             Some(before) => before.zone,
             None => numbers.binding()?,
         };
-        record(&mut plan, &known, slot_record(slot, sandbox, id, zone));
-        plan.slots.insert(slot.ifindex, id);
+        let record = numbers.interface(slot_record(slot, sandbox, zone), observed)?;
+        plan.slots.insert(slot.ifindex, record.egress.id);
+        records.insert(slot.ifindex, record);
     }
-    // A TAP has no other end.
-    let veths = wanted.slots.iter().filter(|slot| slot.delivery == Delivery::VETH_PEER);
-    plan.before.extend(veths.map(|slot| Step::EnableGro(slot.ifindex)));
-    plan.before.extend(wanted.slots.iter().map(|slot| Step::Attach(slot.ifindex, Point::Slot)));
-    plan.before.extend(wanted.uplinks.iter().map(|uplink| Step::Attach(uplink.ifindex, uplink.point)));
-
-    for interface in gone {
-        plan.after.extend([Step::Forget(*interface), Step::EndFlows(interface.zone)]);
-    }
-    take_away_unwanted(&mut plan, wanted, &known, observed);
+    let new = records.values().filter(|record| !observed.interfaces.contains(record));
+    plan.before.extend(new.map(|record| Step::Record(*record)));
+    let unwanted = Unwanted::of(&records, observed);
+    attach(&mut plan, wanted, &unwanted, observed);
+    take_away(&mut plan, wanted, &unwanted, observed);
+    plan.draining = !unwanted.draining.is_empty();
     Ok(plan)
 }
 
-/// Programs and records that nobody wants any more. A slot with flows drains first.
-fn take_away_unwanted(
-    plan: &mut Plan,
-    wanted: &Wanted,
-    known: &BTreeMap<IfIndex, Interface>,
-    observed: &Observed,
-) {
-    let uplinks = wanted.uplinks.iter().map(|uplink| (uplink.ifindex, uplink.point));
-    let slots = wanted.slots.iter().map(|slot| (slot.ifindex, Point::Slot));
-    let points: BTreeSet<_> = uplinks.chain(slots).collect();
-    let devices: BTreeSet<_> = points.iter().map(|(ifindex, _)| *ifindex).collect();
-    let drains = |ifindex: &IfIndex| {
-        let zone = known.get(ifindex).map(|interface| interface.zone);
-        !devices.contains(ifindex)
-            && zone.is_some_and(|zone| zone.is_binding() && observed.flow_bindings.contains(&zone.number()))
-    };
-    for (ifindex, point) in observed.attached.iter().filter(|attached| !points.contains(attached)) {
-        if !drains(ifindex) {
-            plan.after.push(Step::Detach(*ifindex, *point));
-        }
-    }
-    for (ifindex, interface) in known.iter().filter(|(ifindex, _)| !devices.contains(ifindex)) {
-        if drains(ifindex) {
-            plan.draining = true;
-        } else {
-            plan.after.push(Step::Forget(*interface));
-        }
-    }
+fn uplink_record(uplink: &WantedUplink) -> Interface {
+    let egress = Egress { ifindex: uplink.ifindex, delivery: Delivery::TRANSMIT, ..Egress::default() };
+    Interface { egress, mac: uplink.mac, zone: uplink.zone, ..Interface::default() }
 }
 
-fn record(plan: &mut Plan, known: &BTreeMap<IfIndex, Interface>, interface: Interface) {
-    if known.get(&interface.egress.ifindex) != Some(&interface) {
-        plan.before.push(Step::Record(interface));
-    }
-}
-
-fn uplink_record(uplink: &WantedUplink, id: InterfaceId) -> Interface {
+fn slot_record(slot: &WantedSlot, sandbox: &Sandbox, zone: Zone) -> Interface {
     Interface {
-        egress: Egress { ifindex: uplink.ifindex, id, delivery: Delivery::TRANSMIT },
-        mac: uplink.mac,
-        zone: uplink.zone,
-        ..Interface::default()
-    }
-}
-
-fn slot_record(slot: &WantedSlot, sandbox: &Sandbox, id: InterfaceId, zone: Zone) -> Interface {
-    Interface {
-        egress: Egress { ifindex: slot.ifindex, id, delivery: slot.delivery },
+        egress: Egress { ifindex: slot.ifindex, delivery: slot.delivery, ..Egress::default() },
         mac: sandbox.gateway_mac,
         peer_mac: sandbox.mac,
         address: sandbox.address,
@@ -243,6 +197,50 @@ fn slot_record(slot: &WantedSlot, sandbox: &Sandbox, id: InterfaceId, zone: Zone
         zone,
         zero: [0],
     }
+}
+
+/// Slots come before uplinks, so that nothing is sent where no program would meet the answer.
+fn attach(plan: &mut Plan, wanted: &Wanted, unwanted: &Unwanted, observed: &Observed) {
+    // A TAP has no other end.
+    let veths = wanted.slots.iter().filter(|slot| slot.delivery == Delivery::VETH_PEER);
+    plan.before.extend(veths.map(|slot| Step::EnableGro(slot.ifindex)));
+    // What drains is served by this process's program as well.
+    let slots = wanted.slots.iter().map(|slot| slot.ifindex).chain(unwanted.draining_devices());
+    plan.before.extend(slots.map(|ifindex| Step::Attach(ifindex, Point::Slot)));
+    for uplink in &wanted.uplinks {
+        let other = other_xdp(uplink.ifindex, uplink.point, observed);
+        plan.before.extend(other.map(|(ifindex, point)| Step::Detach(ifindex, point)));
+        plan.before.push(Step::Attach(uplink.ifindex, uplink.point));
+    }
+}
+
+/// A device has room for one mode of XDP: the other one has to go before this one comes.
+fn other_xdp(ifindex: IfIndex, point: Point, observed: &Observed) -> Option<(IfIndex, Point)> {
+    let other = match point {
+        Point::XdpNative => Point::XdpGeneric,
+        Point::XdpGeneric => Point::XdpNative,
+        Point::Tc | Point::Slot => return None,
+    };
+    Some((ifindex, other)).filter(|place| observed.attached.contains(place))
+}
+
+/// Uplinks go first: nothing new comes in there.
+fn take_away(plan: &mut Plan, wanted: &Wanted, unwanted: &Unwanted, observed: &Observed) {
+    let slots = wanted.slots.iter().map(|slot| slot.ifindex).chain(unwanted.draining_devices());
+    let mut kept: BTreeSet<_> = slots.map(|ifindex| (ifindex, Point::Slot)).collect();
+    for uplink in &wanted.uplinks {
+        kept.insert((uplink.ifindex, uplink.point));
+        kept.extend(other_xdp(uplink.ifindex, uplink.point, observed));
+    }
+    let mut detached: Vec<_> = observed.attached.iter().filter(|place| !kept.contains(place)).collect();
+    detached.sort_by_key(|(ifindex, point)| (*point == Point::Slot, *ifindex));
+    plan.after.extend(detached.into_iter().map(|(ifindex, point)| Step::Detach(*ifindex, *point)));
+    // The record goes last: where ending the flows fails, it is what tells the next plan of them.
+    for gone in &unwanted.gone {
+        plan.after.extend([Step::EndFlows(gone.zone), Step::Forget(*gone)]);
+    }
+    plan.after.extend(unwanted.orphans.iter().map(|zone| Step::EndFlows(*zone)));
+    plan.after.extend(unwanted.done.iter().map(|record| Step::Forget(*record)));
 }
 
 #[cfg(test)]

@@ -27,15 +27,23 @@ impl Numbers {
         }
     }
 
-    /// The number that a device has already, else the lowest free one.
-    pub(super) fn interface(&mut self, before: Option<&Interface>) -> Result<InterfaceId, PlanError> {
-        if let Some(before) = before {
-            return Ok(before.egress.id);
+    /// `record` under the number that it has already, else under the lowest free one.
+    ///
+    /// A record that changed gets another number, so that programs which read the old one meanwhile read a
+    /// whole one.
+    pub(super) fn interface(&mut self, mut record: Interface, observed: &Observed) -> Result<Interface, PlanError> {
+        let same = observed.interfaces.iter().find(|known| {
+            record.egress.id = known.egress.id;
+            **known == record
+        });
+        if let Some(same) = same {
+            return Ok(*same);
         }
         let free = (0..MAX_INTERFACES).find(|id| !self.interfaces.contains(id));
         let id = free.ok_or(PlanError::NoInterfaceNumber { wanted: self.wanted, max: MAX_INTERFACES })?;
         self.interfaces.insert(id);
-        Ok(InterfaceId(id))
+        record.egress.id = InterfaceId(id);
+        Ok(record)
     }
 
     /// A binding that no slot has and no flow remembers: one more than the last, from the start again at the end.

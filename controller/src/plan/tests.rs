@@ -19,11 +19,16 @@ fn slot(ifindex: u32) -> WantedSlot {
 }
 
 fn recorded_uplink(ifindex: u32, id: u32) -> Interface {
-    uplink_record(&uplink(ifindex, Point::XdpNative), InterfaceId(id))
+    numbered(uplink_record(&uplink(ifindex, Point::XdpNative)), id)
 }
 
 fn recorded_slot(ifindex: u32, id: u32, binding: u32) -> Interface {
-    slot_record(&slot(ifindex), &SANDBOX, InterfaceId(id), Zone::of_binding(binding).unwrap())
+    numbered(slot_record(&slot(ifindex), &SANDBOX, Zone::of_binding(binding).unwrap()), id)
+}
+
+fn numbered(mut record: Interface, id: u32) -> Interface {
+    record.egress.id = InterfaceId(id);
+    record
 }
 
 /// An uplink on device 2 and a slot on device 5, in force.
@@ -101,8 +106,55 @@ fn a_device_that_is_gone_is_forgotten_with_its_flows() {
     observed.flow_bindings.insert(1);
     let plan = planned(&wanted(&[]), &observed);
     let binding = Zone::of_binding(1).unwrap();
-    assert_eq!(plan.after, [Step::Forget(recorded_slot(5, 1, 1)), Step::EndFlows(binding)]);
+    // In this order: where ending the flows fails, the record tells the next plan of them.
+    assert_eq!(plan.after, [Step::EndFlows(binding), Step::Forget(recorded_slot(5, 1, 1))]);
     assert!(!plan.draining);
+}
+
+#[test]
+fn an_uplink_that_is_gone_takes_its_vpcs_flows_along_unless_another_one_leads_there() {
+    let mut observed = in_force();
+    observed.present.remove(&IfIndex(2));
+    let alone = planned(&Wanted { uplinks: vec![], ..wanted(&[5]) }, &observed);
+    let vpc = Zone::of_vpc(9).unwrap();
+    assert!(alone.after.ends_with(&[Step::EndFlows(vpc), Step::Forget(recorded_uplink(2, 0))]));
+
+    let other = planned(&Wanted { uplinks: vec![uplink(3, Point::XdpNative)], ..wanted(&[5]) }, &observed);
+    assert!(other.after.ends_with(&[Step::Forget(recorded_uplink(2, 0))]));
+    assert!(!other.after.contains(&Step::EndFlows(vpc)));
+}
+
+#[test]
+fn flows_whose_slot_is_not_recorded_are_ended() {
+    let mut observed = in_force();
+    observed.flow_bindings.insert(41);
+    let plan = planned(&wanted(&[5]), &observed);
+    assert_eq!(plan.after, [Step::EndFlows(Zone::of_binding(41).unwrap())]);
+}
+
+#[test]
+fn a_slot_that_becomes_an_uplink_leaves_nothing_of_its_flows() {
+    let mut observed = in_force();
+    observed.flow_bindings.insert(1);
+    let wanted = Wanted { uplinks: vec![uplink(2, Point::XdpNative), uplink(5, Point::Tc)], slots: vec![] };
+    let plan = planned(&wanted, &observed);
+    let steps = [
+        Step::Detach(IfIndex(5), Point::Slot),
+        Step::EndFlows(Zone::of_binding(1).unwrap()),
+        Step::Forget(recorded_slot(5, 1, 1)),
+    ];
+    assert_eq!(plan.after, steps);
+}
+
+#[test]
+fn a_slot_that_drains_is_given_its_program_again_and_keeps_its_binding_when_it_is_wanted_again() {
+    let mut observed = in_force();
+    observed.flow_bindings.insert(1);
+    let draining = planned(&wanted(&[]), &observed);
+    assert!(draining.before.contains(&Step::Attach(IfIndex(5), Point::Slot)));
+    let back = planned(&wanted(&[5]), &observed);
+    assert!(!back.before.iter().any(|step| matches!(step, Step::Record(_))));
+    assert_eq!(back.slots, BTreeMap::from([(IfIndex(5), InterfaceId(1))]));
 }
 
 #[test]
@@ -119,6 +171,33 @@ fn an_uplink_that_changes_its_hook_is_attached_at_the_new_one_before_it_leaves_t
     let plan = planned(&wanted, &in_force());
     assert!(plan.before.contains(&Step::Attach(IfIndex(2), Point::Tc)));
     assert_eq!(plan.after, [Step::Detach(IfIndex(2), Point::XdpNative)]);
+}
+
+#[test]
+fn one_mode_of_xdp_makes_room_for_the_other_and_comes_back_where_that_fails() {
+    let wanted = Wanted { uplinks: vec![uplink(2, Point::XdpGeneric)], slots: vec![] };
+    let observed = Observed { interfaces: vec![recorded_uplink(2, 0)], ..in_force() };
+    let plan = planned(&wanted, &observed);
+    let detach = Step::Detach(IfIndex(2), Point::XdpNative);
+    assert_eq!(plan.before, [detach, Step::Attach(IfIndex(2), Point::XdpGeneric)]);
+    assert_eq!(plan.after, [Step::Detach(IfIndex(5), Point::Slot)]);
+    assert_eq!(detach.undo(&observed), Some(Step::Attach(IfIndex(2), Point::XdpNative)));
+}
+
+#[test]
+fn a_changed_record_gets_a_number_of_its_own_and_the_old_one_goes_last() {
+    let mut changed = wanted(&[5]);
+    changed.uplinks[0].mac = Mac([9; 6]);
+    let plan = planned(&changed, &in_force());
+    let new = numbered(uplink_record(&changed.uplinks[0]), 2);
+    assert_eq!(plan.before.first(), Some(&Step::Record(new)));
+    assert_eq!(plan.after, [Step::Forget(recorded_uplink(2, 0))]);
+
+    let sandbox = Sandbox { gateway_mac: Mac([2; 6]), ..SANDBOX };
+    let plan = super::plan(&wanted(&[5]), &sandbox, &in_force()).unwrap();
+    let new = numbered(slot_record(&slot(5), &sandbox, Zone::of_binding(1).unwrap()), 2);
+    assert_eq!(plan.before.first(), Some(&Step::Record(new)));
+    assert_eq!(plan.after, [Step::Forget(recorded_slot(5, 1, 1))]);
 }
 
 #[test]
@@ -140,7 +219,7 @@ fn a_binding_that_a_flow_remembers_is_not_given_again_also_after_the_last_number
 #[test]
 fn a_record_is_undone_to_what_it_was_and_a_new_program_is_detached() {
     let observed = in_force();
-    let changed = Interface { mac: Mac([9; 6]), ..recorded_uplink(2, 0) };
+    let changed = Interface { mac: Mac([9; 6]), ..recorded_uplink(2, 3) };
     assert_eq!(Step::Record(changed).undo(&observed), Some(Step::Record(recorded_uplink(2, 0))));
     let new = recorded_slot(6, 7, 8);
     assert_eq!(Step::Record(new).undo(&observed), Some(Step::Forget(new)));

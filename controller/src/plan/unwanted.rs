@@ -1,0 +1,52 @@
+//! What is recorded, and no longer wanted: what of it must stay for its flows, and what can go.
+
+use super::Observed;
+use std::collections::{BTreeMap, BTreeSet};
+use weir_path::addr::{IfIndex, Zone};
+use weir_path::tables::Interface;
+
+/// Records and flows that nothing in the configuration stands for any more.
+#[derive(Default)]
+pub(super) struct Unwanted {
+    /// Slots that still have flows.
+    pub(super) draining: Vec<Interface>,
+    /// What nothing refers to.
+    pub(super) done: Vec<Interface>,
+    /// What has lost its device, and its flows with it.
+    pub(super) gone: Vec<Interface>,
+    /// Bindings that have flows but no slot: what a crash can leave.
+    pub(super) orphans: Vec<Zone>,
+}
+
+impl Unwanted {
+    pub(super) fn of(records: &BTreeMap<IfIndex, Interface>, observed: &Observed) -> Self {
+        let mut unwanted = Self { orphans: orphans(observed), ..Self::default() };
+        let is_left = |zone| records.values().any(|record| record.zone == zone);
+        for known in &observed.interfaces {
+            let (ifindex, zone) = (known.egress.ifindex, known.zone);
+            let has_flows = zone.is_binding() && observed.flow_bindings.contains(&zone.number());
+            let fate = match records.get(&ifindex) {
+                Some(record) if record == known => continue,
+                // The same slot or VPC under another record, here or on another device: its flows go on.
+                _ if is_left(zone) => &mut unwanted.done,
+                // The device is gone, or is another thing now.
+                None if !observed.present.contains(&ifindex) => &mut unwanted.gone,
+                Some(_) => &mut unwanted.gone,
+                None if has_flows => &mut unwanted.draining,
+                None => &mut unwanted.done,
+            };
+            fate.push(*known);
+        }
+        unwanted
+    }
+
+    pub(super) fn draining_devices(&self) -> impl Iterator<Item = IfIndex> {
+        self.draining.iter().map(|record| record.egress.ifindex)
+    }
+}
+
+fn orphans(observed: &Observed) -> Vec<Zone> {
+    let known: BTreeSet<_> = observed.interfaces.iter().map(|it| it.zone).collect();
+    let with_flows = observed.flow_bindings.iter().filter_map(|number| Zone::of_binding(*number));
+    with_flows.filter(|zone| !known.contains(zone)).collect()
+}
