@@ -27,8 +27,8 @@ fn measure(criterion: &mut Criterion, fixture: &Fixture) {
                 let len = packet.len();
                 let mut frame = Frame::new(packet, len)?;
                 Some(black_box(match fixture.walk {
-                    Walk::Uplink => from_uplink(&mut frame, &view),
-                    Walk::Slot => from_slot(&mut frame, &view),
+                    Walk::FromUplink => from_uplink(&mut frame, &view),
+                    Walk::FromSlot => from_slot(&mut frame, &view),
                 }))
             },
             BatchSize::SmallInput,
