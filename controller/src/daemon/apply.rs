@@ -8,6 +8,7 @@ use crate::plan::{self, Observed, Plan, Point, Step};
 use crate::store::SlotRecord;
 use std::collections::{BTreeMap, BTreeSet};
 use tracing::{info, warn};
+use weir_dataplane::image::Image;
 use weir_dataplane::{AttachPoint, Attachment, Dataplane, Error};
 use weir_path::addr::{IfIndex, InterfaceId};
 use weir_path::hash::HashKey;
@@ -27,14 +28,21 @@ pub(super) fn apply(
 ) -> Result<Applied, RunError> {
     let observed = observe(dataplane)?;
     let plan = plan::plan(&resolved.wanted, &config.sandbox, &observed)?;
-    run_before(dataplane, &plan, &observed, resolved)?;
     let slots = numbered(&resolved.slots, &plan.slots);
-    let epoch = dataplane.tables().apply(&compile::compile(config, hash_key, &slots))?;
+    let image = compile::compile(config, hash_key, &slots);
+    let epoch = all_or_nothing(dataplane, &plan, &observed, resolved, &image)?;
     info!(epoch, listeners = config.listeners.len(), slots = slots.len(), "configuration applied");
+    clear_away(dataplane, config, resolved)
+}
+
+/// The steps after the configuration went live. A failure is reported, and the next plan holds the step again.
+fn clear_away(dataplane: &mut Dataplane, config: &Config, resolved: &Resolved) -> Result<Applied, RunError> {
+    // Looked at again: until just now, flows were still opened towards slots that are no longer wanted.
+    let plan = plan::plan(&resolved.wanted, &config.sandbox, &observe(dataplane)?)?;
     let mut unsettled = plan.draining;
     for step in &plan.after {
         if let Err(error) = run(dataplane, step, resolved) {
-            warn!("{step:?} failed and will be tried again: {error}");
+            warn!("could not {step}, trying again later: {error}");
             unsettled = true;
         }
     }
@@ -57,22 +65,31 @@ fn observe(dataplane: &Dataplane) -> Result<Observed, RunError> {
     Ok(Observed { interfaces, attached, flow_bindings, present })
 }
 
-fn run_before(
+/// The steps before the configuration goes live, and then that. Where anything fails, what was done is undone in
+/// reverse, and the configuration in force stays in force.
+fn all_or_nothing(
     dataplane: &mut Dataplane,
     plan: &Plan,
     observed: &Observed,
     resolved: &Resolved,
-) -> Result<(), RunError> {
-    for (done, step) in plan.before.iter().enumerate() {
-        let Err(error) = run(dataplane, step, resolved) else { continue };
+    image: &Image,
+) -> Result<u64, RunError> {
+    let mut done = 0;
+    let result = plan
+        .before
+        .iter()
+        .try_for_each(|step| {
+            run(dataplane, step, resolved).inspect(|()| done += 1).inspect_err(|_| warn!("could not {step}"))
+        })
+        .and_then(|()| Ok(dataplane.tables().apply(image)?));
+    if result.is_err() {
         for undo in plan.before.iter().take(done).rev().filter_map(|step| step.undo(observed)) {
             if let Err(error) = run(dataplane, &undo, resolved) {
-                warn!("{undo:?} failed while undoing: {error}");
+                warn!("could not {undo} to undo what was done: {error}");
             }
         }
-        return Err(error);
     }
-    Ok(())
+    result
 }
 
 fn run(dataplane: &mut Dataplane, step: &Step, resolved: &Resolved) -> Result<(), RunError> {

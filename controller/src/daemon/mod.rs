@@ -7,7 +7,10 @@
 //! ```
 
 mod apply;
+mod capabilities;
 mod signals;
+
+pub use capabilities::CapabilityError;
 
 use crate::config::{Config, Document, Invalid};
 use crate::host::{Host, HostError, Resolved};
@@ -15,6 +18,7 @@ use crate::store::{Held, Store, StoreError};
 use apply::Applied;
 use sd_notify::NotifyState;
 use signals::{Signal, Signals};
+use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -57,6 +61,9 @@ pub enum RunError {
     /// There is no way to get there.
     #[error(transparent)]
     Plan(#[from] crate::plan::PlanError),
+    /// A right is missing.
+    #[error(transparent)]
+    Capabilities(#[from] CapabilityError),
     /// A signal handler can't be set up.
     #[error("cannot listen for signals: {0}")]
     Signals(io::Error),
@@ -80,11 +87,14 @@ pub async fn check(path: &Path, with_host: bool) -> Result<Config, RunError> {
 /// # Errors
 /// [`RunError`]: what kept it from starting. Later mistakes are logged, and what is in force stays in force.
 pub async fn run(path: &Path) -> Result<(), RunError> {
+    // First, because an early SIGHUP or SIGTERM would otherwise end the process half-way.
+    let signals = Signals::new().map_err(RunError::Signals)?;
     let document = read(path)?;
     let config = document.parse().map_err(RunError::Invalid)?;
+    capabilities::check()?;
     let host = Host::connect()?;
-    let resolved = resolve(&document, &config, &host).await?;
     let store = Store::new(&config.dataplane.state_dir);
+    let resolved = resolve_at_start(&document, &config, &host, &store).await?;
     let held = store.hold()?;
     let hash_key = hash_key(&config, &store)?;
     let options =
@@ -94,7 +104,6 @@ pub async fn run(path: &Path) -> Result<(), RunError> {
         Origin::New => info!(pin_dir = %options.pin_dir.display(), "made a new dataplane"),
         Origin::Adopted => info!(pin_dir = %options.pin_dir.display(), "adopted the running dataplane"),
     }
-    let signals = Signals::new().map_err(RunError::Signals)?;
     let mut daemon = Daemon {
         path: path.to_owned(),
         document,
@@ -104,8 +113,10 @@ pub async fn run(path: &Path) -> Result<(), RunError> {
         host,
         dataplane,
         unsettled: false,
+        left_out: BTreeSet::new(),
         _held: held,
     };
+    daemon.report_left_out(&resolved);
     daemon.put_in_force(&resolved)?;
     daemon.save(&resolved);
     notify(&[NotifyState::Ready, NotifyState::Status(&daemon.status())]);
@@ -125,6 +136,8 @@ struct Daemon {
     dataplane: Dataplane,
     /// Whether something is left to do: a slot that drains, a step that failed.
     unsettled: bool,
+    /// What is wrong with the host at present, and has been reported.
+    left_out: BTreeSet<String>,
     _held: Held,
 }
 
@@ -132,7 +145,9 @@ impl Daemon {
     async fn serve(&mut self, mut signals: Signals) {
         let mut tick = interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut watchdog = sd_notify::watchdog_enabled().map(|timeout| interval(timeout / 2));
+        // Zero would mean "no watchdog", and an interval of nothing.
+        let timeout = sd_notify::watchdog_enabled().filter(|timeout| !timeout.is_zero());
+        let mut watchdog = timeout.map(|timeout| interval(timeout / 2));
         loop {
             tokio::select! {
                 signal = signals.next() => match signal {
@@ -148,11 +163,9 @@ impl Daemon {
 
     /// Reads the file again. A mistake in it changes nothing.
     async fn reload(&mut self) {
-        let now = NotifyState::monotonic_usec_now();
-        notify(&[NotifyState::Reloading]);
-        if let Ok(now) = now {
-            notify(&[now]);
-        }
+        // In one message, as the service manager wants them (sd_notify(3)).
+        let reloading = [Ok(NotifyState::Reloading), NotifyState::monotonic_usec_now()];
+        notify(&reloading.into_iter().flatten().collect::<Vec<_>>());
         let status = match self.try_reload().await {
             Ok(()) => {
                 info!(epoch = ?self.dataplane.tables().epoch().ok(), "the new configuration is in force");
@@ -162,7 +175,8 @@ impl Daemon {
                 error!("the configuration in force stays: {why}");
                 match &why {
                     RunError::Invalid(invalid) => format!("reload refused: {}", invalid.summary()),
-                    other => format!("reload refused: {other}"),
+                    // A status is one line.
+                    other => format!("reload refused: {other}").replace('\n', " "),
                 }
             }
         };
@@ -182,6 +196,7 @@ impl Daemon {
             (self.document, self.config) = (old_document, old_config);
             return Err(why);
         }
+        self.report_left_out(&resolved);
         self.save(&resolved);
         Ok(())
     }
@@ -195,9 +210,7 @@ impl Daemon {
                 return warn!("{why}: {error}");
             }
         };
-        for problem in &resolved.problems {
-            warn!("left out: {problem}");
-        }
+        self.report_left_out(&resolved);
         match self.put_in_force(&resolved) {
             Ok(()) => self.save(&resolved),
             Err(error) => {
@@ -205,6 +218,14 @@ impl Daemon {
                 warn!("{why}, but it could not be followed; trying again: {error}");
             }
         }
+    }
+
+    /// Says what is left out, once each time it changes.
+    fn report_left_out(&mut self, resolved: &Resolved) {
+        let left_out: BTreeSet<_> = resolved.problems.iter().map(ToString::to_string).collect();
+        left_out.difference(&self.left_out).for_each(|problem| warn!("left out: {problem}"));
+        self.left_out.difference(&left_out).for_each(|problem| info!("no longer so: {problem}"));
+        self.left_out = left_out;
     }
 
     fn put_in_force(&mut self, resolved: &Resolved) -> Result<(), RunError> {
@@ -241,6 +262,20 @@ async fn resolve(document: &Document, config: &Config, host: &Host) -> Result<Re
         return Ok(resolved);
     }
     Err(RunError::Invalid(document.invalid(std::mem::take(&mut resolved.problems))))
+}
+
+/// A configuration that was in force before is put in force again, with whatever is left of its devices: a
+/// sandbox that died meanwhile must not keep the others waiting. A new one has to be right in everything.
+async fn resolve_at_start(
+    document: &Document,
+    config: &Config,
+    host: &Host,
+    store: &Store,
+) -> Result<Resolved, RunError> {
+    if store.last_good()?.is_some_and(|last_good| last_good.text == document.text) {
+        return Ok(host.resolve(config).await?);
+    }
+    resolve(document, config, host).await
 }
 
 fn hash_key(config: &Config, store: &Store) -> Result<HashKey, StoreError> {

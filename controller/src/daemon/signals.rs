@@ -1,5 +1,6 @@
 //! Signals as events.
 
+use nix::sys::signal::{SigSet, Signal as Kind};
 use std::io;
 use tokio::signal::unix::{Signal as Listener, SignalKind, signal};
 
@@ -19,7 +20,10 @@ pub(super) struct Signals {
 }
 
 impl Signals {
+    /// Listens for them, also where whoever started the daemon had them blocked: a mask is inherited.
     pub(super) fn new() -> io::Result<Self> {
+        let heard: SigSet = [Kind::SIGHUP, Kind::SIGTERM, Kind::SIGINT].into_iter().collect();
+        heard.thread_unblock()?;
         Ok(Self {
             hangup: signal(SignalKind::hangup())?,
             terminate: signal(SignalKind::terminate())?,

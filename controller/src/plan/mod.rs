@@ -14,6 +14,7 @@ mod unwanted;
 use crate::config::Sandbox;
 use numbers::Numbers;
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use unwanted::Unwanted;
 use weir_path::addr::{IfIndex, InterfaceId, Mac, Zone};
 use weir_path::tables::{Delivery, Egress, Interface};
@@ -110,6 +111,34 @@ impl Step {
             }
             // GRO that stays on hurts nobody, and the others come when nothing is undone any more.
             _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Point {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::XdpNative => "uplink program (xdp)",
+            Self::XdpGeneric => "uplink program (xdp-generic)",
+            Self::Tc => "uplink program (tc)",
+            Self::Slot => "slot program",
+        })
+    }
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Record(Interface { egress, zone, .. }) => {
+                write!(f, "record device {} as interface {} ({zone:?})", egress.ifindex, egress.id)
+            }
+            Self::EnableGro(ifindex) => write!(f, "turn GRO on at the sandbox's end of device {ifindex}"),
+            Self::Attach(ifindex, point) => write!(f, "attach the {point} to device {ifindex}"),
+            Self::Detach(ifindex, point) => write!(f, "detach the {point} from device {ifindex}"),
+            Self::Forget(Interface { egress, .. }) => {
+                write!(f, "forget interface {} of device {}", egress.id, egress.ifindex)
+            }
+            Self::EndFlows(zone) => write!(f, "end the flows of {zone:?}"),
         }
     }
 }

@@ -31,7 +31,11 @@ impl Numbers {
     ///
     /// A record that changed gets another number, so that programs which read the old one meanwhile read a
     /// whole one.
-    pub(super) fn interface(&mut self, mut record: Interface, observed: &Observed) -> Result<Interface, PlanError> {
+    pub(super) fn interface(
+        &mut self,
+        mut record: Interface,
+        observed: &Observed,
+    ) -> Result<Interface, PlanError> {
         let same = observed.interfaces.iter().find(|known| {
             record.egress.id = known.egress.id;
             **known == record
