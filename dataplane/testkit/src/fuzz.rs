@@ -7,6 +7,7 @@ use crate::executor::{Executor, Slice, Walk};
 use crate::fixtures::{self, Fixture};
 use crate::packets::spoil;
 use crate::{laws, town};
+use weir_path::Reason;
 use weir_path::addr::IfIndex;
 
 /// The fuzz target, with what it needs for each input made once.
@@ -23,31 +24,31 @@ impl Default for Target {
 }
 
 impl Target {
-    /// Judges one input.
+    /// Judges one input, and says why its packet left; `None` where the input is too short to be one.
     ///
     /// # Errors
     /// The law that the packet breaks, and the packet.
-    pub fn one(&mut self, input: &[u8]) -> Result<(), String> {
-        let [source, rest @ ..] = input else { return Ok(()) };
+    pub fn one(&mut self, input: &[u8]) -> Result<Option<Reason>, String> {
+        let [source, rest @ ..] = input else { return Ok(None) };
         if source & 1 != 0 {
             let (walk, arrival) = come_from(*source);
             self.slice.load(&town::world().with_flow(town::web_flow()).with_flow(town::dns_flow()));
             return self.judge(walk, arrival, rest);
         }
-        let [name, changes @ ..] = rest else { return Ok(()) };
+        let [name, changes @ ..] = rest else { return Ok(None) };
         let Some(fixture) = self.fixtures.get(usize::from(*name) % self.fixtures.len()) else {
-            return Ok(());
+            return Ok(None);
         };
         let packet = changes.chunks_exact(3).fold(fixture.packet.clone(), changed);
         let (walk, arrival) = (fixture.walk, fixture.arrival);
         if laws::both_or_neither(&fixture.world.flows).is_err() {
-            return Ok(());
+            return Ok(None);
         }
         self.slice.load(&fixture.world);
         self.judge(walk, arrival, &packet)
     }
 
-    fn judge(&mut self, walk: Walk, arrival: IfIndex, packet: &[u8]) -> Result<(), String> {
+    fn judge(&mut self, walk: Walk, arrival: IfIndex, packet: &[u8]) -> Result<Option<Reason>, String> {
         let before = self.slice.state();
         let ran = self.slice.run(walk, arrival, packet);
         let after = self.slice.state();
@@ -55,7 +56,8 @@ impl Target {
             None => Err("the packet left without a reason".to_owned()),
             Some(seen) => laws::packet(packet, &ran, seen.why)
                 .and_then(|()| laws::tables(&before, &after, walk, seen.why))
-                .and_then(|()| laws::no_leak(seen.why, &ran.bytes, town::SANDBOX.ip)),
+                .and_then(|()| laws::no_leak(seen.why, &ran.bytes, town::SANDBOX.ip))
+                .map(|()| Some(seen.why)),
         };
         verdict
             .map_err(|law| format!("{law}\n {walk:?} at device {arrival}: {packet:02x?}\n became {ran:02x?}"))

@@ -98,6 +98,11 @@ impl Grammar {
         }
     }
 
+    /// Whether nothing that was begun is unfinished.
+    fn is_at_rest(&self) -> bool {
+        self.queue.is_empty()
+    }
+
     fn learn(&mut self, model: &Model) {
         let Some(key) = self.opening.take() else { return };
         let Some(flow) = model.flow(&key) else { return };
@@ -172,7 +177,7 @@ pub fn compare(seed: u64, packets: usize, others: &mut [&mut dyn Executor]) -> R
     slice.load(&Grammar::world());
     others.iter_mut().for_each(|other| other.load(&Grammar::world()));
     let mut number = 0;
-    while number < packets {
+    while number < packets || !grammar.is_at_rest() {
         let done = match grammar.next(slice.model()) {
             Step::Packet(shot) => {
                 number += 1;

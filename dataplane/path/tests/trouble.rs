@@ -1,0 +1,265 @@
+//! Trouble that a single packet on a quiet machine doesn't meet: races, refusals, and skbs that are not plain.
+
+use weir_path::addr::Ip4;
+use weir_path::flow::{Flow, FlowKey};
+use weir_path::packet::{Frame, VlanTag};
+use weir_path::{Reason, Verdict, from_uplink};
+use weir_testkit::executor::{End, Executor, Slice, Walk};
+use weir_testkit::faults::{FaultyTables, Skb, Trouble};
+use weir_testkit::fixtures::{Fixture, all};
+use weir_testkit::oracle::{Sum, checksums, sum16};
+use weir_testkit::packets::{flag, tcp};
+use weir_testkit::town::{self, CLIENT, FLEET, PROD, SLOT_2, SLOT_3, TCP, WEB, web_flow};
+use weir_testkit::world::{Change, FlowTable};
+use weir_testkit::{Model, World, laws};
+
+// ---- races ----
+
+/// A SYN of the client to `WEB`, with trouble around its claims: why it left, where to, and the flows after.
+fn open_with(world: &World, script: impl IntoIterator<Item = Trouble>) -> (Reason, Verdict, FlowTable) {
+    let model = Model::new(world);
+    let tables = FaultyTables::new(model.seen_from(Walk::FromUplink, PROD.egress.ifindex), script);
+    let mut bytes = tcp(CLIENT, WEB).syn().bytes();
+    let len = bytes.len();
+    let verdict = from_uplink(&mut Frame::new(&mut bytes, len).unwrap(), &tables);
+    (tables.last_reason().unwrap(), verdict, model.state().flows)
+}
+
+fn insert(both: &[(FlowKey, Flow)]) -> Vec<Change> {
+    both.iter().map(|(key, flow)| Change::Insert(*key, *flow)).collect()
+}
+
+fn table(both: [(FlowKey, Flow); 2]) -> FlowTable {
+    both.into_iter().collect()
+}
+
+#[test]
+fn who_finds_the_same_flow_finished_by_another_cpu_follows_it() {
+    let whole = Trouble { before: insert(&web_flow()), ..Trouble::default() };
+    let (why, verdict, flows) = open_with(&town::world(), [whole]);
+    assert_eq!((why, verdict), (Reason::Opened, Verdict::Send(town::SLOT_1.egress)));
+    assert_eq!(flows, table(web_flow()));
+}
+
+#[test]
+fn who_loses_the_second_key_takes_its_own_first_key_out_and_follows_the_winner() {
+    let winner = town::flow(TCP, (PROD, CLIENT, WEB), (SLOT_2, 9_090));
+    let lost = Trouble { before: insert(&winner), ..Trouble::default() };
+    let (why, verdict, flows) = open_with(&town::world(), [Trouble::default(), lost]);
+    assert_eq!((why, verdict), (Reason::Opened, Verdict::Send(SLOT_2.egress)));
+    assert_eq!(flows, table(winner), "nothing of the loser's is left");
+}
+
+#[test]
+fn who_meets_a_winner_between_its_two_claims_gives_way_and_the_winner_ends_up_whole() {
+    let [inward, outward] = web_flow();
+    let race = Trouble { before: insert(&[outward]), after: insert(&[]), ..Trouble::default() };
+    let (why, verdict, flows) = open_with(&town::world(), [race]);
+    assert_eq!((why, verdict), (Reason::RaceLost, Verdict::Drop));
+    assert_eq!(flows, [outward].into_iter().collect::<FlowTable>(), "the winner's half is untouched");
+
+    let race = Trouble { before: insert(&[outward]), after: insert(&[inward]), ..Trouble::default() };
+    let (why, _, flows) = open_with(&town::world(), [race]);
+    assert_eq!(
+        (why, flows),
+        (Reason::Opened, table(web_flow())),
+        "a winner that is done in time is followed"
+    );
+}
+
+#[test]
+fn an_entry_that_is_gone_before_it_can_be_read_is_a_lost_race() {
+    let [_, outward] = web_flow();
+    let fleeting =
+        Trouble { before: insert(&[outward]), after: vec![Change::Remove(outward.0)], ..Trouble::default() };
+    let (why, verdict, flows) = open_with(&town::world(), [fleeting]);
+    assert_eq!((why, verdict, flows.len()), (Reason::RaceLost, Verdict::Drop, 0));
+}
+
+#[test]
+fn a_winner_that_ends_at_once_leaves_the_loser_without_a_flow_and_the_table_without_a_half() {
+    let winner = town::flow(TCP, (PROD, CLIENT, WEB), (SLOT_2, 9_090));
+    let ended = Trouble {
+        before: insert(&winner),
+        after: winner.map(|(key, _)| Change::Remove(key)).to_vec(),
+        ..Trouble::default()
+    };
+    let (why, verdict, flows) = open_with(&town::world(), [Trouble::default(), ended]);
+    assert_eq!((why, verdict, flows.len()), (Reason::RaceLost, Verdict::Drop, 0));
+}
+
+#[test]
+fn a_table_that_fills_up_between_the_two_claims_keeps_neither() {
+    let full = || Trouble { no_room: true, ..Trouble::default() };
+    for script in [vec![full()], vec![Trouble::default(), full()]] {
+        let (why, verdict, flows) = open_with(&town::world(), script);
+        assert_eq!((why, verdict, flows.len()), (Reason::FlowTableFull, Verdict::Drop, 0));
+    }
+}
+
+#[test]
+fn another_flow_that_takes_the_replies_key_first_is_a_collision_and_stays_whole() {
+    let other = town::flow(TCP, (PROD, CLIENT, town::ALIAS), (town::SLOT_1, 8_080));
+    let (why, _, flows) =
+        open_with(&town::world(), [Trouble { before: insert(&other), ..Trouble::default() }]);
+    assert_eq!((why, flows), (Reason::ReplyCollision, table(other)));
+}
+
+// ---- a kernel that refuses ----
+
+/// The fixture's packet as an skb, in the fixture's world.
+fn run(fixture: &Fixture, prepare: impl FnOnce(&mut Skb<'_>)) -> (Slice, Verdict, Vec<u8>) {
+    let mut slice = Slice::default();
+    slice.load(&fixture.world);
+    let mut buffer = fixture.packet.clone();
+    let mut skb = Skb::new(Frame::new(&mut buffer, fixture.packet.len()).unwrap());
+    prepare(&mut skb);
+    let verdict = slice.walk(fixture.walk, fixture.arrival, &mut skb);
+    let bytes = skb.frame.bytes().to_vec();
+    (slice, verdict, bytes)
+}
+
+fn sent() -> impl Iterator<Item = Fixture> {
+    all().into_iter().filter(|fixture| fixture.end == End::Send)
+}
+
+#[test]
+fn whichever_change_the_kernel_refuses_the_packet_is_dropped_by_name_and_goes_nowhere() {
+    for fixture in sent() {
+        let mut refusals = 0;
+        loop {
+            let (mut slice, verdict, _) = run(&fixture, |skb| skb.changes_left = Some(refusals));
+            if verdict != Verdict::Drop {
+                break;
+            }
+            let state = slice.state();
+            assert_eq!(state.left(Reason::Unchangeable), 1, "{}, change {refusals}", fixture.says);
+            assert!(state.sent.is_empty(), "{}, change {refusals}", fixture.says);
+            laws::both_or_neither(&state.flows).unwrap();
+            laws::conservation(&state).unwrap();
+            refusals += 1;
+        }
+        assert!(refusals >= 6, "{}: only {refusals} changes can be refused", fixture.says);
+    }
+}
+
+// ---- skbs ----
+
+#[test]
+fn a_packet_of_many_segments_counts_as_many_everywhere() {
+    for fixture in all() {
+        let (mut slice, ..) = run(&fixture, |skb| skb.segments = 17);
+        let state = slice.state();
+        assert_eq!(state.walks[&fixture.walk].entered, 17, "{}", fixture.says);
+        assert_eq!(state.left(fixture.why), 17, "{}", fixture.says);
+        assert_eq!(state.sent.values().sum::<u64>(), if fixture.to.is_some() { 17 } else { 0 });
+    }
+}
+
+#[test]
+fn a_tag_beside_the_bytes_is_a_tag() {
+    for fixture in all() {
+        let (slice, verdict, bytes) = run(&fixture, |skb| skb.vlan = Some(VlanTag(0)));
+        let expected = match fixture.why {
+            early @ (Reason::UnknownInterface | Reason::UnboundSlot) => early,
+            _ if fixture.walk == Walk::FromUplink => Reason::OtherVlan,
+            _ => Reason::SlotProtocol,
+        };
+        assert_eq!(slice.witness().unwrap().why, expected, "{}", fixture.says);
+        assert_eq!(bytes, fixture.packet, "{}", fixture.says);
+        assert_eq!(End::from(verdict) == End::Pass, expected.class() == weir_path::reason::Class::Passed);
+    }
+}
+
+const IPV4: usize = 14;
+
+/// Where the L4 header and its checksum field lie; `None` for what has no pseudo header.
+fn l4(bytes: &[u8]) -> Option<(usize, usize)> {
+    let at = IPV4 + 4 * usize::from(bytes[IPV4] & 0x0f);
+    match bytes[IPV4 + 9] {
+        6 => Some((at, at + 16)),
+        17 => Some((at, at + 6)),
+        _ => None,
+    }
+}
+
+fn end_of_ip(bytes: &[u8]) -> usize {
+    IPV4 + usize::from(u16::from_be_bytes([bytes[IPV4 + 2], bytes[IPV4 + 3]]))
+}
+
+/// The packet as a local socket hands it over: the checksum field holds the pseudo header's sum alone.
+fn made_partial(mut bytes: Vec<u8>, (at, field): (usize, usize)) -> Vec<u8> {
+    let mut pseudo = bytes[IPV4 + 12..IPV4 + 20].to_vec();
+    pseudo.extend([0, bytes[IPV4 + 9]]);
+    pseudo.extend(((end_of_ip(&bytes) - at) as u16).to_be_bytes());
+    bytes[field..field + 2].copy_from_slice(&sum16(&pseudo).to_be_bytes());
+    bytes
+}
+
+/// What the hardware does at the end: it sums the segment, the field included, and writes the complement.
+fn completed(mut bytes: Vec<u8>, (at, field): (usize, usize)) -> Vec<u8> {
+    let end = end_of_ip(&bytes);
+    let sum = match !sum16(&bytes[at..end]) {
+        0 if bytes[IPV4 + 9] == 17 => 0xffff,
+        sum => sum,
+    };
+    bytes[field..field + 2].copy_from_slice(&sum.to_be_bytes());
+    bytes
+}
+
+#[test]
+fn a_partial_checksum_is_completed_to_the_right_one_after_any_translation_or_answer() {
+    let mut seen = 0;
+    let whole = |bytes: &[u8]| checksums(bytes).l4 == Sum::Right;
+    for fixture in sent().filter(|fixture| whole(&fixture.packet) && whole(&fixture.bytes)) {
+        let Some(before) = l4(&fixture.packet) else { continue };
+        let Some(after) = l4(&fixture.bytes) else { continue };
+        let partial = Fixture { packet: made_partial(fixture.packet.clone(), before), ..fixture.clone() };
+        let (_, _, bytes) = run(&partial, |skb| skb.is_partial = true);
+        assert_eq!(completed(bytes, after), fixture.bytes, "{}", fixture.says);
+        seen += 1;
+    }
+    assert!(seen > 30, "only {seen} fixtures have a checksum that can be partial");
+}
+
+// ---- what is found where ----
+
+#[test]
+fn a_flow_of_one_slot_is_not_found_from_another_whatever_its_packets_say() {
+    let world = town::world().with_flow(web_flow());
+    let mut slice = Slice::default();
+    for slot in [SLOT_2, SLOT_3] {
+        slice.load(&world);
+        let stolen =
+            tcp(town::SANDBOX, town::CLIENT_INSIDE).flags(flag::ACK | flag::PSH).payload(b"stolen").bytes();
+        slice.run(Walk::FromSlot, slot.egress.ifindex, &stolen);
+        assert_eq!(slice.witness().unwrap().why, Reason::AnsweredReset);
+        assert_eq!(slice.witness().unwrap().to, Some(slot.egress));
+    }
+}
+
+#[test]
+fn a_new_configuration_is_read_whole_and_the_old_half_not_at_all() {
+    let mut slice = Slice::default();
+    slice.load(&town::world());
+    let mut image = town::image();
+    image.vips.retain(|vip| vip.address != WEB.ip);
+    image.listeners.retain(|listener, _| listener.vip.address != WEB.ip);
+    slice.change(&Change::Apply(image));
+    slice.run(Walk::FromUplink, PROD.egress.ifindex, &tcp(CLIENT, FLEET).syn().bytes());
+    assert_eq!(slice.witness().unwrap().why, Reason::OtherAddress);
+    slice.change(&Change::Apply(town::image()));
+    slice.run(Walk::FromUplink, PROD.egress.ifindex, &tcp(CLIENT, FLEET).syn().bytes());
+    assert_eq!(slice.witness().unwrap().why, Reason::Opened);
+}
+
+#[test]
+fn the_last_octet_before_the_forbidden_blocks_may_be_a_source() {
+    for octet in [1, 126, 128, 223] {
+        let mut slice = Slice::default();
+        slice.load(&town::world());
+        let client = CLIENT.ip(octet, 255, 255, 255);
+        slice.run(Walk::FromUplink, PROD.egress.ifindex, &tcp(client, WEB).syn().bytes());
+        assert_eq!(slice.witness().unwrap().why, Reason::Opened, "{}", Ip4([octet, 255, 255, 255]));
+    }
+}
