@@ -27,7 +27,9 @@ struct Stage {
 enum Kind {
     /// Judges the source, or builds.
     Source,
-    /// The same for `ebpf/`, which is a workspace of its own with a target of its own.
+    /// Judges the documentation.
+    Docs,
+    /// Judges source that is compiled for the kernel: workspaces of their own, with a target of their own.
     Ebpf,
     /// Runs tests.
     Tests,
@@ -41,6 +43,11 @@ const SOURCE: &[Stage] = &[
         arguments: &["fmt", "--manifest-path=ebpf/Cargo.toml", "--check"],
     },
     Stage {
+        name: "format of benches/ebpf/",
+        kind: Kind::Source,
+        arguments: &["fmt", "--manifest-path=benches/ebpf/Cargo.toml", "--check"],
+    },
+    Stage {
         name: "lints",
         kind: Kind::Source,
         arguments: &["clippy", "--workspace", "--all-targets", "--", "--deny=warnings"],
@@ -48,22 +55,25 @@ const SOURCE: &[Stage] = &[
 ];
 
 const DOCS: Stage =
-    Stage { name: "documentation", kind: Kind::Source, arguments: &["doc", "--workspace", "--no-deps"] };
+    Stage { name: "documentation", kind: Kind::Docs, arguments: &["doc", "--workspace", "--no-deps"] };
 
-const LINTS_OF_EBPF: Stage = Stage {
-    name: "lints of ebpf/",
-    kind: Kind::Ebpf,
-    arguments: &[
-        "clippy",
-        "--manifest-path=ebpf/Cargo.toml",
-        "--release",
-        "--locked",
-        "-Zbuild-std=core",
-        "--target=bpfel-unknown-none",
-        "--",
-        "--deny=warnings",
-    ],
-};
+const KERNEL_SOURCE: &[Stage] = &[
+    Stage {
+        name: "lints of ebpf/",
+        kind: Kind::Ebpf,
+        arguments: &lints_of("--manifest-path=ebpf/Cargo.toml"),
+    },
+    Stage {
+        name: "lints of benches/ebpf/",
+        kind: Kind::Ebpf,
+        arguments: &lints_of("--manifest-path=benches/ebpf/Cargo.toml"),
+    },
+];
+
+const fn lints_of(manifest: &str) -> [&str; 8] {
+    let (core, target) = ("-Zbuild-std=core", "--target=bpfel-unknown-none");
+    ["clippy", manifest, "--release", "--locked", core, target, "--", "--deny=warnings"]
+}
 
 /// Neither root nor a kernel: the path, its fixtures, properties and fuzzing on a slice; the tidy test.
 const PURE: Stage = Stage {
@@ -133,8 +143,8 @@ enum StageResult {
 pub(crate) fn everything(workspace: &Workspace, long: bool) -> Result<ExitCode, Error> {
     let command = if long { "test --long" } else { "test" };
     setup::make_ready(workspace, Scope::Everything, command)?;
-    let tail = [DOCS, LINTS_OF_EBPF, PURE, KERNEL, DAEMON, NETNS];
-    run_all(workspace, SOURCE.iter().chain(&tail), long)
+    let tail = [DOCS, PURE, KERNEL, DAEMON, NETNS];
+    run_all(workspace, SOURCE.iter().chain(KERNEL_SOURCE).chain(&tail), long)
 }
 
 /// What needs neither root nor a kernel.
@@ -199,7 +209,8 @@ fn run(workspace: &Workspace, stage: &Stage, long: bool) -> Result<Outcome, Erro
     }
     let mut command = workspace.cargo(stage.arguments);
     match stage.kind {
-        Kind::Source => command.env("RUSTDOCFLAGS", "--deny=warnings"),
+        Kind::Source => &mut command,
+        Kind::Docs => command.env("RUSTDOCFLAGS", "--deny=warnings"),
         // As in dataplane/build.rs: `core` is compiled for a target that has none prebuilt.
         Kind::Ebpf => command.env("RUSTC_BOOTSTRAP", "1").env("CARGO_TARGET_DIR", workspace.ebpf_lint_dir()),
         Kind::Tests if long => command.env(LONG, "1"),
