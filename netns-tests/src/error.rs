@@ -16,6 +16,22 @@ pub enum Error {
         /// The command that gets just this.
         by_hand: String,
     },
+    /// A namespace of this name is there.
+    #[error(
+        "the namespace {name} exists: another run is under way, or one was killed before it could clean up. If so: \
+         for n in $(ls {dir} | grep ^{prefix}); do ip netns pids $n | xargs -r kill -9; ip netns del $n; done; \
+         rm -rf {pins}*"
+    )]
+    Exists {
+        /// The namespace.
+        name: String,
+        /// Where namespaces are.
+        dir: &'static str,
+        /// What all names of that run begin with.
+        prefix: String,
+        /// What all pin folders of that run begin with.
+        pins: String,
+    },
     /// A program ended with a failure.
     #[error("`{command}` failed with {status}: {said}")]
     Failed {

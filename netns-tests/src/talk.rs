@@ -1,12 +1,15 @@
 //! A client's side of a conversation that lasts: sockets of this process, made in a namespace.
 
-use std::io::{Read as _, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream, UdpSocket};
-use std::thread;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use crate::error::Error;
 use crate::netns::Netns;
+use crate::waiting::{PATIENCE, until};
 
 /// How long an answer may take: longer than the first retransmissions of a lost packet.
 const ANSWER: Duration = Duration::from_secs(5);
@@ -49,6 +52,50 @@ impl Conversation {
         })
         .map_err(Error::io(format!("echo {} bytes", words.len())))?;
         Ok(answer == words)
+    }
+}
+
+/// A conversation that goes on without a pause, in a thread of its own.
+#[derive(Debug)]
+pub struct Chat {
+    ends: Arc<AtomicBool>,
+    exchanges: Arc<AtomicU64>,
+    thread: JoinHandle<Result<(), Error>>,
+}
+
+impl Chat {
+    /// Begins to talk.
+    #[must_use]
+    pub fn begin(mut conversation: Conversation) -> Self {
+        let (ends, exchanges) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+        let (told, count) = (Arc::clone(&ends), Arc::clone(&exchanges));
+        let thread = thread::spawn(move || {
+            while !told.load(Ordering::Relaxed) {
+                let words = count.fetch_add(1, Ordering::Relaxed).to_be_bytes();
+                if !conversation.exchange(&words)? {
+                    let source = io::Error::other(format!("{words:?} came back as something else"));
+                    return Err(Error::Io { what: "hear an echo".into(), source });
+                }
+            }
+            Ok(())
+        });
+        Self { ends, exchanges, thread }
+    }
+
+    /// Waits until something more was said and heard.
+    pub fn wait_for_more(&self) -> Result<(), Error> {
+        // One may be on its way already, so the second one from here is surely new.
+        let enough = self.exchanges.load(Ordering::Relaxed) + 2;
+        until("another exchange on a long connection", PATIENCE, String::new, || {
+            let is_over = self.thread.is_finished();
+            Ok((is_over || self.exchanges.load(Ordering::Relaxed) >= enough).then_some(()))
+        })
+    }
+
+    /// Ends the conversation. An error if anything was lost or changed.
+    pub fn end(self) -> Result<(), Error> {
+        self.ends.store(true, Ordering::Relaxed);
+        self.thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     }
 }
 

@@ -25,7 +25,7 @@ use tempfile::TempDir;
 use crate::config::Config;
 use crate::error::Error;
 use crate::leftovers::Watch;
-use crate::netns::{End, Netns, veth};
+use crate::netns::{End, NETNS_DIR, Netns, veth};
 use crate::requirements::{self, BPFFS};
 use crate::servers::{ECHO_PORT, Echo, Server, nginx};
 use crate::weir::Weir;
@@ -68,6 +68,7 @@ impl Topology {
     /// Builds it.
     pub fn build(self) -> Result<Testbed, Error> {
         requirements::check()?;
+        self.must_be_new()?;
         let watch = Watch::begin()?;
         let namespace = |role: &str| Netns::add(format!("weir-{}-{role}", self.name));
         let bed = Testbed {
@@ -84,6 +85,19 @@ impl Topology {
         bed.wire()?;
         bed.address()?;
         Ok(bed)
+    }
+}
+
+impl Topology {
+    /// What is left of a run that was killed is not taken over: it may as well be a run under way.
+    fn must_be_new(self) -> Result<(), Error> {
+        let name = format!("weir-{}-client", self.name);
+        if !Path::new(NETNS_DIR).join(&name).exists() {
+            return Ok(());
+        }
+        let prefix = format!("weir-{}-", self.name);
+        let pins = format!("{BPFFS}/{prefix}");
+        Err(Error::Exists { name, dir: NETNS_DIR, prefix, pins })
     }
 }
 

@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use nix::sys::signal::{SigSet, Signal};
+use tokio::runtime::Builder;
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::error::Error;
 
@@ -19,18 +20,28 @@ pub const PATIENCE: Duration = Duration::from_secs(20);
 
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 
-/// Turns Ctrl-C and SIGTERM into [`Error::Interrupted`] at the next wait, so that guards are dropped on the way out.
+/// Turns Ctrl-C, SIGTERM and SIGHUP into [`Error::Interrupted`] at the next wait, so that guards are dropped on
+/// the way out.
 ///
-/// Must be called before the program has a second thread: threads inherit the mask.
+/// By handlers, which a started program does not inherit. A blocked signal it would: the daemon would be deaf.
 pub fn catch_interrupts() -> Result<(), Error> {
-    let signals = SigSet::from_iter([Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP]);
-    signals.thread_block().map_err(Error::io("block SIGINT"))?;
-    thread::spawn(move || {
-        // The second Ctrl-C changes nothing: the guards are at work already.
-        while signals.wait().is_ok() {
-            INTERRUPTED.store(true, Ordering::Relaxed);
+    let cannot = || Error::io("listen for Ctrl-C");
+    let runtime = Builder::new_current_thread().enable_io().build().map_err(cannot())?;
+    let context = runtime.enter();
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(cannot())?;
+    let mut terminate = signal(SignalKind::terminate()).map_err(cannot())?;
+    let mut hang_up = signal(SignalKind::hangup()).map_err(cannot())?;
+    drop(context);
+    let wait = async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+            _ = hang_up.recv() => {}
         }
-    });
+        // A second Ctrl-C changes nothing: the guards are at work already.
+        INTERRUPTED.store(true, Ordering::Relaxed);
+    };
+    thread::spawn(move || runtime.block_on(wait));
     Ok(())
 }
 
