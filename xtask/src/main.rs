@@ -1,7 +1,7 @@
 //! What the README's two commands call: set-up, demo, tests, benchmarks.
 //!
 //! Everything here is a list that can be read: [`setup`] lists what a machine must have and how to get it,
-//! [`test`] lists the stages. Narration goes to stderr; stdout carries results alone, so that
+//! [`mod@test`] lists the stages. Narration goes to stderr; stdout carries results alone, so that
 //! `cargo xtask demo --json` prints one object and nothing else.
 
 mod bench;

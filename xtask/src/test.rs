@@ -54,8 +54,11 @@ const SOURCE: &[Stage] = &[
     },
 ];
 
-const DOCS: Stage =
-    Stage { name: "documentation", kind: Kind::Docs, arguments: &["doc", "--workspace", "--no-deps"] };
+const DOCS: Stage = Stage {
+    name: "documentation",
+    kind: Kind::Docs,
+    arguments: &["doc", "--workspace", "--no-deps", "--document-private-items"],
+};
 
 const KERNEL_SOURCE: &[Stage] = &[
     Stage {

@@ -62,7 +62,7 @@ pub fn harness(ctx: XdpContext) -> u32 {
     // SAFETY: lies within FRAME.
     unsafe { ((data + 34) as *mut [u8; 2]).write_unaligned(port) };
     // SAFETY: the context is the one that this program was called with.
-    let _ = unsafe { UNDER_TEST.tail_call(&ctx, 0) };
+    unsafe { UNDER_TEST.tail_call(&ctx, 0) };
     xdp_action::XDP_ABORTED
 }
 

@@ -17,7 +17,7 @@ const SIZES: [u32; 13] =
 /// Cells a target. The paper's rule for shares within 1 % of each other.
 const CELLS_A_TARGET: usize = 100;
 
-/// The size of the table for this many targets: none for none, else at least [`CELLS_A_TARGET`] a target.
+/// The size of the table for this many targets: none for none, else at least `CELLS_A_TARGET` a target.
 #[must_use]
 pub fn size_for(targets: usize) -> u32 {
     if targets == 0 {
