@@ -11,6 +11,7 @@ pub mod fixtures;
 pub mod fuzz;
 
 pub mod grammar;
+pub mod interleave;
 pub mod laws;
 pub mod model;
 pub mod oracle;
@@ -21,4 +22,5 @@ pub mod world;
 
 pub use executor::{End, Executor, Outcome, Ran, Slice, Walk};
 pub use model::Model;
+pub use weir_dataplane::image;
 pub use world::{State, World};

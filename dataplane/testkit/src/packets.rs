@@ -2,10 +2,16 @@
 //! with the packet path, so that a fault in the path can't hide in the packets that test it.
 
 use etherparse::{
-    ArpHardwareId, ArpOperation, ArpPacket, EtherType, Ethernet2Header, IcmpEchoHeader, Icmpv4Header,
-    Icmpv4Type, IpFragOffset, IpNumber, Ipv4Header, TcpHeader, UdpHeader,
+    EtherType, Ethernet2Header, IcmpEchoHeader, Icmpv4Header, Icmpv4Type, IpFragOffset, IpNumber, Ipv4Header,
+    TcpHeader, UdpHeader,
 };
 use weir_path::addr::{Ip4, L4Port, Mac};
+
+pub mod spoil;
+
+mod arp;
+
+pub use arp::{Arp, is_at, who_has};
 
 /// Length of an Ethernet header: where the next header starts.
 pub const ETHERNET: usize = 14;
@@ -329,124 +335,10 @@ fn ethernet(destination: Mac, source: Mac, ether_type: EtherType) -> Vec<u8> {
     Ethernet2Header { destination: destination.0, source: source.0, ether_type }.to_bytes().to_vec()
 }
 
-/// An ARP packet (RFC 826) in its frame.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Arp {
-    /// The frame's destination.
-    pub frame_to: Mac,
-    /// The frame's source.
-    pub frame_from: Mac,
-    /// Who asks or answers.
-    pub sender: (Mac, Ip4),
-    /// Who or what is asked for; the MAC is zero in a request.
-    pub target: (Mac, Ip4),
-    /// Whether this is a request.
-    pub is_request: bool,
-}
-
-/// "Who has `address`?", to everyone.
-#[must_use]
-pub fn who_has(asker: Party, address: Ip4) -> Arp {
-    Arp {
-        frame_to: Mac::BROADCAST,
-        frame_from: asker.mac,
-        sender: (asker.mac, asker.ip),
-        target: (Mac::default(), address),
-        is_request: true,
-    }
-}
-
-/// "`owner` has it", to the asker.
-#[must_use]
-pub fn is_at(owner: (Mac, Ip4), asker: Party) -> Arp {
-    Arp {
-        frame_to: asker.mac,
-        frame_from: owner.0,
-        sender: owner,
-        target: (asker.mac, asker.ip),
-        is_request: false,
-    }
-}
-
-impl Arp {
-    /// The frame.
-    ///
-    /// # Panics
-    /// Never: the sizes are ARP's own.
-    #[must_use]
-    pub fn bytes(&self) -> Vec<u8> {
-        let operation = if self.is_request { ArpOperation::REQUEST } else { ArpOperation::REPLY };
-        let arp = ArpPacket::new(
-            ArpHardwareId::ETHERNET,
-            EtherType::IPV4,
-            operation,
-            &self.sender.0.0,
-            &self.sender.1.0,
-            &self.target.0.0,
-            &self.target.1.0,
-        )
-        .expect("ARP for IPv4 over Ethernet");
-        let mut bytes = ethernet(self.frame_to, self.frame_from, EtherType::ARP);
-        bytes.extend_from_slice(&arp.to_bytes());
-        bytes
-    }
-}
-
 /// A frame of any ethertype.
 #[must_use]
 pub fn frame(from: Mac, to: Mac, ethertype: u16, payload: &[u8]) -> Vec<u8> {
     let mut bytes = ethernet(to, from, EtherType(ethertype));
     bytes.extend_from_slice(payload);
     bytes
-}
-
-/// Ways to spoil a good frame.
-pub mod spoil {
-    use super::ETHERNET;
-    use crate::oracle::sum16;
-
-    /// The first `len` bytes.
-    #[must_use]
-    pub fn cut(mut bytes: Vec<u8>, len: usize) -> Vec<u8> {
-        bytes.truncate(len);
-        bytes
-    }
-
-    /// With these bytes at `at`, where they fit. Checksums stay as they were.
-    #[must_use]
-    pub fn put(mut bytes: Vec<u8>, at: usize, new: &[u8]) -> Vec<u8> {
-        if let Some(place) = bytes.get_mut(at..at + new.len()) {
-            place.copy_from_slice(new);
-        }
-        bytes
-    }
-
-    /// With these bytes in the IPv4 header, counted from its start, and a header checksum that fits them.
-    #[must_use]
-    pub fn put_ip(bytes: Vec<u8>, at: usize, new: &[u8]) -> Vec<u8> {
-        mend_ip(put(bytes, ETHERNET + at, new))
-    }
-
-    /// With this many bytes behind the IPv4 packet, as Ethernet pads short frames.
-    #[must_use]
-    pub fn pad(mut bytes: Vec<u8>, padding: usize) -> Vec<u8> {
-        bytes.resize(bytes.len() + padding, 0);
-        bytes
-    }
-
-    /// With an 802.1Q tag in the bytes.
-    #[must_use]
-    pub fn tag(mut bytes: Vec<u8>, id: u16) -> Vec<u8> {
-        let [high, low] = id.to_be_bytes();
-        bytes.splice(12..12, [0x81, 0x00, high, low]);
-        bytes
-    }
-
-    fn mend_ip(bytes: Vec<u8>) -> Vec<u8> {
-        let words = usize::from(bytes.get(ETHERNET).copied().unwrap_or_default() & 0x0f);
-        let bytes = put(bytes, ETHERNET + 10, &[0, 0]);
-        let Some(header) = bytes.get(ETHERNET..ETHERNET + 4 * words) else { return bytes };
-        let checksum = !sum16(header);
-        put(bytes, ETHERNET + 10, &checksum.to_be_bytes())
-    }
 }

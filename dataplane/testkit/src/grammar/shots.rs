@@ -74,11 +74,11 @@ impl Grammar {
         }
     }
 
-    fn to_uplink(&mut self, uplink: Interface, bytes: Vec<u8>) {
+    fn at_uplink(&mut self, uplink: Interface, bytes: Vec<u8>) {
         self.send(Walk::FromUplink, uplink.egress.ifindex, bytes);
     }
 
-    fn to_slot(&mut self, slot: Interface, bytes: Vec<u8>) {
+    fn at_slot(&mut self, slot: Interface, bytes: Vec<u8>) {
         self.send(Walk::FromSlot, slot.egress.ifindex, bytes);
     }
 
@@ -149,13 +149,13 @@ fn known_inward(g: &mut Grammar, model: &Model) {
     let (uplink, client, vip) = ends(&key);
     let packet = g.any_packet(key.protocol, client, vip);
     let bytes = g.sealed(&packet);
-    g.to_uplink(uplink, bytes);
+    g.at_uplink(uplink, bytes);
 }
 
 fn known_outward(g: &mut Grammar, model: &Model) {
     let Some((slot, packet)) = outward(g) else { return open(g, model) };
     let bytes = g.sealed(&packet);
-    g.to_slot(slot, bytes);
+    g.at_slot(slot, bytes);
 }
 
 fn ends(key: &FlowKey) -> (Interface, Party, Party) {
@@ -184,18 +184,18 @@ fn first_packet(g: &mut Grammar, uplink: Interface, client: Party, vip: Party, p
     let [(key, _), _] = town::flow(protocol, (uplink, client, vip), (town::SLOT_1, 0));
     g.opening = Some(key);
     let bytes = g.sealed(&packet);
-    g.to_uplink(uplink, bytes);
+    g.at_uplink(uplink, bytes);
 }
 
 fn arp_for_vip(g: &mut Grammar, _: &Model) {
     let (uplink, vip, _) = *g.random.pick(&DOORS);
     let asker = g.client();
-    g.to_uplink(uplink, who_has(asker, vip.ip).bytes());
+    g.at_uplink(uplink, who_has(asker, vip.ip).bytes());
 }
 
 fn arp_on_slot(g: &mut Grammar, _: &Model) {
     let slot = g.slot();
-    g.to_slot(slot, who_has(SANDBOX, GATEWAY.ip).bytes());
+    g.at_slot(slot, who_has(SANDBOX, GATEWAY.ip).bytes());
 }
 
 fn echo_to_vip(g: &mut Grammar, _: &Model) {
@@ -203,13 +203,13 @@ fn echo_to_vip(g: &mut Grammar, _: &Model) {
     let len = g.random.below(300);
     let packet = echo_request(g.client(), vip).payload(&g.random.bytes(len)).ttl(g.random.byte());
     let bytes = g.sealed(&packet);
-    g.to_uplink(uplink, bytes);
+    g.at_uplink(uplink, bytes);
 }
 
 fn echo_on_slot(g: &mut Grammar, _: &Model) {
     let packet = echo_request(SANDBOX, GATEWAY).payload(&[g.random.byte(); 9]);
     let (slot, bytes) = (g.slot(), g.sealed(&packet));
-    g.to_slot(slot, bytes);
+    g.at_slot(slot, bytes);
 }
 
 fn stray_segment(g: &mut Grammar, _: &Model) {
@@ -217,14 +217,14 @@ fn stray_segment(g: &mut Grammar, _: &Model) {
     let client = g.client();
     let packet = g.any_packet(TCP, client, WEB).flags(flags).ttl(g.random.byte());
     let bytes = g.sealed(&packet);
-    g.to_uplink(PROD, bytes);
+    g.at_uplink(PROD, bytes);
 }
 
 fn stray_on_slot(g: &mut Grammar, _: &Model) {
     let client = g.client().mac(GATEWAY.mac);
     let packet = g.any_packet(TCP, SANDBOX, client).flags(flag::ACK);
     let (slot, bytes) = (g.slot(), g.sealed(&packet));
-    g.to_slot(slot, bytes);
+    g.at_slot(slot, bytes);
 }
 
 fn unknown_device(g: &mut Grammar, _: &Model) {
@@ -243,19 +243,19 @@ fn other_station(g: &mut Grammar, _: &Model) {
     let station = *g.random.pick(&[town::BYSTANDER, Mac::BROADCAST, LAB.mac]);
     let client = g.client();
     let bytes = g.any_packet(TCP, client, WEB.mac(station)).bytes();
-    g.to_uplink(PROD, bytes);
+    g.at_uplink(PROD, bytes);
 }
 
 fn other_protocol(g: &mut Grammar, _: &Model) {
     let ethertype = *g.random.pick(&[0x86dd, 0x88cc, 0x0800 + 1, 0x0040]);
     let payload = g.random.bytes(60);
-    g.to_uplink(PROD, frame(town::ROUTER, PROD.mac, ethertype, &payload));
+    g.at_uplink(PROD, frame(town::ROUTER, PROD.mac, ethertype, &payload));
 }
 
 fn tagged(g: &mut Grammar, _: &Model) {
     let (client, id) = (g.client(), g.random.word());
     let bytes = g.any_packet(TCP, client, WEB).bytes();
-    g.to_uplink(PROD, spoil::tag(bytes, id));
+    g.at_uplink(PROD, spoil::tag(bytes, id));
 }
 
 fn other_address(g: &mut Grammar, _: &Model) {
@@ -265,7 +265,7 @@ fn other_address(g: &mut Grammar, _: &Model) {
         1 => g.any_packet(TCP, client, town::HOST).bytes(),
         _ => g.any_packet(TCP, client, LAB_ONLY.mac(PROD.mac)).flags(flag::SYN).bytes(),
     };
-    g.to_uplink(PROD, bytes);
+    g.at_uplink(PROD, bytes);
 }
 
 fn bad_header(g: &mut Grammar, _: &Model) {
@@ -277,43 +277,43 @@ fn bad_header(g: &mut Grammar, _: &Model) {
         2 => spoil::cut(good, SHORTEST_ON_TC + g.random.below(6)),
         _ => spoil::put_ip(good, 2, &[0, 39]),
     };
-    g.to_uplink(PROD, bad);
+    g.at_uplink(PROD, bad);
 }
 
 fn fragment(g: &mut Grammar, _: &Model) {
     let (offset, more) = (g.random.word() % 0x2000, g.random.once_in(2));
     let client = g.client();
     let packet = g.any_packet(town::UDP, client, DNS).fragment(offset, more || offset == 0);
-    g.to_uplink(PROD, packet.bytes());
+    g.at_uplink(PROD, packet.bytes());
 }
 
 fn last_hop(g: &mut Grammar, _: &Model) {
     let ttl = g.random.byte() % 2;
     if let Some((slot, packet)) = outward(g) {
-        return g.to_slot(slot, packet.ttl(ttl).bytes());
+        return g.at_slot(slot, packet.ttl(ttl).bytes());
     }
     let client = g.client();
-    g.to_uplink(PROD, tcp(client, WEB).syn().ttl(ttl).bytes());
+    g.at_uplink(PROD, tcp(client, WEB).syn().ttl(ttl).bytes());
 }
 
 fn unsupported(g: &mut Grammar, _: &Model) {
     let protocol = *g.random.pick(&[2, 4, 41, 47, 50, 132]);
     if g.random.once_in(2) {
         let (slot, payload) = (g.slot(), g.random.bytes(40));
-        return g.to_slot(slot, ip(SANDBOX, GATEWAY, Body::Protocol(protocol)).payload(&payload).bytes());
+        return g.at_slot(slot, ip(SANDBOX, GATEWAY, Body::Protocol(protocol)).payload(&payload).bytes());
     }
     let packet = ip(g.client(), WEB, Body::Protocol(protocol)).payload(&g.random.bytes(40));
-    g.to_uplink(PROD, packet.bytes());
+    g.at_uplink(PROD, packet.bytes());
 }
 
 fn icmp_ignored(g: &mut Grammar, _: &Model) {
     let client = g.client();
     match g.random.below(3) {
-        0 => g.to_uplink(PROD, echo_reply(client, WEB).bytes()),
-        1 => g.to_uplink(PROD, ip(client, WEB, Body::Unreachable).payload(&[7; 28]).bytes()),
+        0 => g.at_uplink(PROD, echo_reply(client, WEB).bytes()),
+        1 => g.at_uplink(PROD, ip(client, WEB, Body::Unreachable).payload(&[7; 28]).bytes()),
         _ => {
             let slot = g.slot();
-            g.to_slot(slot, echo_request(SANDBOX, client).bytes());
+            g.at_slot(slot, echo_request(SANDBOX, client).bytes());
         }
     }
 }
@@ -322,13 +322,13 @@ fn no_listener(g: &mut Grammar, _: &Model) {
     let (client, port) = (g.client(), 2_000 + g.random.word() % 60_000);
     let packet =
         if g.random.once_in(2) { tcp(client, WEB.port(port)).syn() } else { udp(client, WEB.port(port)) };
-    g.to_uplink(PROD, packet.bytes());
+    g.at_uplink(PROD, packet.bytes());
 }
 
 fn no_target(g: &mut Grammar, _: &Model) {
     let client = g.client();
     let packet = if g.random.once_in(2) { tcp(client, town::EMPTY).syn() } else { udp(client, town::EMPTY) };
-    g.to_uplink(PROD, packet.bytes());
+    g.at_uplink(PROD, packet.bytes());
 }
 
 fn bad_source(g: &mut Grammar, _: &Model) {
@@ -340,16 +340,16 @@ fn bad_source(g: &mut Grammar, _: &Model) {
         1 => udp(liar, DNS),
         _ => echo_request(liar, WEB),
     };
-    g.to_uplink(PROD, packet.bytes());
+    g.at_uplink(PROD, packet.bytes());
 }
 
 fn reset(g: &mut Grammar, _: &Model) {
     let client = g.client();
     if g.random.once_in(2) {
         let slot = g.slot();
-        return g.to_slot(slot, tcp(SANDBOX, client).flags(flag::RST).bytes());
+        return g.at_slot(slot, tcp(SANDBOX, client).flags(flag::RST).bytes());
     }
-    g.to_uplink(PROD, tcp(client, WEB).flags(flag::RST | flag::ACK).bytes());
+    g.at_uplink(PROD, tcp(client, WEB).flags(flag::RST | flag::ACK).bytes());
 }
 
 /// The client of a flow to one VIP opens the same to the other VIP, whose target is the same.
@@ -380,7 +380,7 @@ fn race_lost(g: &mut Grammar, model: &Model) {
     g.queue.extend(both.iter().map(|(key, _)| Step::Change(Change::Remove(*key))));
     let half = Flow { other: key, ..Flow::default() };
     g.queue.push_back(Step::Change(Change::Insert(whole, half)));
-    g.to_uplink(uplink, tcp(client, vip).syn().bytes());
+    g.at_uplink(uplink, tcp(client, vip).syn().bytes());
     g.queue.push_back(Step::Change(Change::Remove(whole)));
     g.queue.extend(both.iter().map(|(key, flow)| Step::Change(Change::Insert(*key, *flow))));
 }
@@ -400,7 +400,7 @@ fn spoofed(g: &mut Grammar, _: &Model) {
         _ => SANDBOX.mac(GATEWAY.mac).ip(198, 51, 100, 10),
     };
     let bytes = g.any_packet(TCP, liar, client).bytes();
-    g.to_slot(slot, bytes);
+    g.at_slot(slot, bytes);
 }
 
 fn slot_protocol(g: &mut Grammar, _: &Model) {
@@ -408,7 +408,7 @@ fn slot_protocol(g: &mut Grammar, _: &Model) {
     let payload = g.random.bytes(60);
     let bytes = frame(SANDBOX.mac, GATEWAY.mac, 0x86dd, &payload);
     let bytes = if g.random.once_in(3) { spoil::tag(bytes, 5) } else { bytes };
-    g.to_slot(slot, bytes);
+    g.at_slot(slot, bytes);
 }
 
 fn slot_arp(g: &mut Grammar, _: &Model) {
@@ -418,14 +418,14 @@ fn slot_arp(g: &mut Grammar, _: &Model) {
         1 => who_has(SANDBOX, Ip4([169, 254, g.random.byte(), 7])),
         _ => Arp { is_request: false, ..who_has(SANDBOX, GATEWAY.ip) },
     };
-    g.to_slot(slot, request.bytes());
+    g.at_slot(slot, request.bytes());
 }
 
 fn not_allowed_out(g: &mut Grammar, _: &Model) {
     let (slot, to, port) = (g.slot(), g.client(), g.random.word());
     let from = SANDBOX.port(port);
     let packet = if g.random.once_in(2) { tcp(from, to).syn() } else { udp(from, to) };
-    g.to_slot(slot, packet.bytes());
+    g.at_slot(slot, packet.bytes());
 }
 
 /// A packet of a known flow with a few bytes changed, or cut: whatever it is now, all must agree.
