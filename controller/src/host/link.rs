@@ -1,11 +1,15 @@
 //! Devices, as netlink tells of them.
 
 use super::error::HostError;
-use futures_util::TryStreamExt;
+use futures_util::{StreamExt, TryStreamExt};
 use rtnetlink::Handle;
+use rtnetlink::packet_core::{NLM_F_REQUEST, NetlinkMessage, NetlinkPayload};
+use rtnetlink::packet_route::RouteNetlinkMessage;
 use rtnetlink::packet_route::link::{InfoKind, LinkAttribute, LinkInfo, LinkMessage};
+use rtnetlink::packet_route::nsid::{NsidAttribute, NsidMessage};
 use std::collections::BTreeMap;
 use std::fmt;
+use std::os::fd::{AsRawFd, BorrowedFd};
 use weir_path::addr::{IfIndex, Mac};
 
 /// One device.
@@ -21,6 +25,10 @@ pub struct Device {
     pub kind: Kind,
 }
 
+/// The number that one namespace has for another (RTM_GETNSID). It means nothing elsewhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NamespaceId(i32);
+
 /// What a device is, as far as it matters here.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -28,8 +36,8 @@ pub enum Kind {
     Veth {
         /// The other end's index, in its namespace.
         peer: IfIndex,
-        /// Whether the other end is in the same namespace.
-        peer_is_here: bool,
+        /// Which namespace the other end is in, by this namespace's number for it; none for this one itself.
+        peer_namespace: Option<NamespaceId>,
     },
     /// A TUN or TAP device.
     Tap,
@@ -74,7 +82,7 @@ fn device(message: &LinkMessage) -> Device {
         mac: Mac::default(),
         kind: Kind::Physical,
     };
-    let (mut kind, mut peer, mut peer_is_here) = (None, IfIndex(0), true);
+    let (mut kind, mut peer, mut peer_namespace) = (None, IfIndex(0), None);
     for attribute in &message.attributes {
         match attribute {
             LinkAttribute::IfName(name) => device.name.clone_from(name),
@@ -82,13 +90,13 @@ fn device(message: &LinkMessage) -> Device {
                 device.mac = bytes.as_slice().try_into().map(Mac).unwrap_or_default();
             }
             LinkAttribute::Link(index) => peer = IfIndex(*index),
-            LinkAttribute::LinkNetNsId(_) => peer_is_here = false,
+            LinkAttribute::LinkNetNsId(id) => peer_namespace = Some(NamespaceId(*id)),
             LinkAttribute::LinkInfo(infos) => kind = infos.iter().find_map(info_kind),
             _ => {}
         }
     }
     device.kind = match kind {
-        Some(InfoKind::Veth) => Kind::Veth { peer, peer_is_here },
+        Some(InfoKind::Veth) => Kind::Veth { peer, peer_namespace },
         Some(InfoKind::Tun) => Kind::Tap,
         Some(other) => Kind::Other(other.to_string()),
         None => Kind::Physical,
@@ -101,4 +109,33 @@ fn info_kind(info: &LinkInfo) -> Option<InfoKind> {
         LinkInfo::Kind(kind) => Some(kind.clone()),
         _ => None,
     }
+}
+
+/// The number that the connection's namespace has for the one behind `file`; none where it has given it none, as
+/// is so where no device of the one has its other end in the other.
+pub(super) async fn namespace_id(
+    handle: &Handle,
+    file: BorrowedFd<'_>,
+) -> Result<Option<NamespaceId>, HostError> {
+    const DOING: &str = "asking for a namespace's number";
+    let error = |source| HostError::Request { doing: DOING, source: Box::new(source) };
+    let mut question = NsidMessage::default();
+    question.attributes.push(NsidAttribute::Fd(file.as_raw_fd().cast_unsigned()));
+    let mut request = NetlinkMessage::from(RouteNetlinkMessage::GetNsId(question));
+    request.header.flags = NLM_F_REQUEST;
+    let mut answers = handle.clone().request(request).map_err(error)?;
+    while let Some(answer) = answers.next().await {
+        match answer.payload {
+            NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewNsId(found)) => {
+                let ids = found.attributes.iter().filter_map(|attribute| match attribute {
+                    NsidAttribute::Id(id) => Some(*id),
+                    _ => None,
+                });
+                return Ok(ids.into_iter().find(|id| *id >= 0).map(NamespaceId));
+            }
+            NetlinkPayload::Error(refusal) => return Err(error(rtnetlink::Error::NetlinkError(refusal))),
+            _ => {}
+        }
+    }
+    Ok(None)
 }

@@ -10,18 +10,20 @@ mod resolve;
 mod sys;
 
 pub use error::HostError;
-pub use link::{Device, Kind};
+pub use link::{Device, Kind, NamespaceId};
 pub use namespace::{Namespace, gro_is_on};
 pub use resolve::Resolved;
 
 use crate::config::SlotName;
 use futures_util::StreamExt;
-use rtnetlink::{Handle, MulticastGroup, new_multicast_connection};
+use rtnetlink::{Handle, MulticastGroup, new_connection, new_multicast_connection};
+use std::cell::OnceCell;
 use std::collections::BTreeMap;
 use std::io;
 use weir_path::addr::IfIndex;
 
-/// A netlink connection to the namespace that the daemon runs in.
+/// Netlink connections to the namespace that the daemon runs in: one for questions, one that hears of changes, so
+/// that a storm of changes can't drown an answer.
 pub struct Host {
     handle: Handle,
     events: Events,
@@ -35,7 +37,7 @@ type Events = futures_util::stream::BoxStream<'static, ()>;
 pub struct SlotDevice {
     /// The host's end.
     pub device: Device,
-    /// The sandbox's end; a TAP has none.
+    /// The sandbox's end. A TAP has none, and the end of a veth may be where nobody can look.
     pub sandbox: Option<SandboxEnd>,
 }
 
@@ -54,17 +56,26 @@ impl Host {
     /// # Errors
     /// [`HostError::Netlink`].
     pub fn connect() -> Result<Self, HostError> {
-        let (connection, handle, messages) = new_multicast_connection(&[MulticastGroup::Link])
-            .map_err(|source| HostError::Netlink { doing: "connecting", source })?;
+        let error = |source| HostError::Netlink { doing: "connecting", source };
+        let (connection, handle, _) = new_connection().map_err(error)?;
         tokio::spawn(connection);
-        Ok(Self { handle, events: messages.map(drop).boxed() })
+        let events = listen().map_err(error)?;
+        Ok(Self { handle, events })
     }
 
     /// Waits until a device came, went or changed. Many changes at once are one.
     pub async fn changed(&mut self) {
         if self.events.next().await.is_none() {
-            // The connection is gone, and with it all events: better none than a busy loop.
-            std::future::pending::<()>().await;
+            // What was missed meanwhile is unknown, so a new connection is a change too.
+            match listen() {
+                Ok(events) => self.events = events,
+                Err(error) => {
+                    tracing::error!(
+                        "devices are not watched any more; restart the daemon (netlink: {error})"
+                    );
+                    std::future::pending::<()>().await;
+                }
+            }
         }
         while futures_util::FutureExt::now_or_never(self.events.next()).flatten().is_some() {}
     }
@@ -81,60 +92,71 @@ impl Host {
     ///
     /// # Errors
     /// [`HostError`]: what is missing, or why it can't be a slot.
-    pub async fn slot(
-        &self,
-        name: &SlotName,
-        devices: &BTreeMap<IfIndex, Device>,
-    ) -> Result<SlotDevice, HostError> {
+    pub fn slot(&self, name: &SlotName, around: &Surroundings) -> Result<SlotDevice, HostError> {
         match &name.netns {
-            Some(path) => self.slot_in(Namespace::new(path.clone()), &name.interface, devices),
-            None => self.slot_here(&name.interface, devices),
+            Some(path) => slot_in(Namespace::new(path.clone()), &name.interface, around),
+            None => slot_here(&name.interface, around),
         }
     }
 
-    fn slot_in(
-        &self,
-        namespace: Namespace,
-        name: &str,
-        devices: &BTreeMap<IfIndex, Device>,
-    ) -> Result<SlotDevice, HostError> {
-        let inner =
-            namespace.devices()?.into_values().find(|device| device.name == name).ok_or_else(|| {
-                HostError::NoDeviceIn { name: name.to_owned(), namespace: namespace.clone() }
-            })?;
-        let Kind::Veth { peer, peer_is_here } = inner.kind else {
-            return Err(HostError::NotVethIn { name: name.to_owned(), kind: inner.kind, namespace });
-        };
-        if peer_is_here {
-            return Err(HostError::PeerBesideIt { name: name.to_owned(), namespace });
-        }
-        let device = devices
-            .get(&peer)
-            .filter(|device| matches!(device.kind, Kind::Veth { peer, .. } if peer == inner.ifindex))
-            .ok_or_else(|| HostError::PeerElsewhere {
-                name: name.to_owned(),
-                namespace: namespace.clone(),
-            })?;
-        if matches!(device.kind, Kind::Veth { peer_is_here: true, .. }) {
-            return Err(HostError::SameNamespace { name: device.name.clone() });
-        }
-        let sandbox = Some(SandboxEnd { namespace, name: name.to_owned() });
-        Ok(SlotDevice { device: device.clone(), sandbox })
+    /// What slots are looked for in.
+    ///
+    /// # Errors
+    /// [`HostError::Request`].
+    pub async fn surroundings(&self) -> Result<Surroundings, HostError> {
+        Ok(Surroundings { devices: self.devices().await?, ends: OnceCell::new() })
     }
+}
 
-    fn slot_here(&self, name: &str, devices: &BTreeMap<IfIndex, Device>) -> Result<SlotDevice, HostError> {
-        let device = device_named(name, devices)?.clone();
-        match device.kind {
-            Kind::Tap => Ok(SlotDevice { device, sandbox: None }),
-            Kind::Veth { peer_is_here: true, .. } => Err(HostError::SameNamespace { name: device.name }),
-            Kind::Veth { peer, .. } => {
-                let sandbox = namespace::find_veth_end(peer, device.ifindex)?
-                    .ok_or_else(|| HostError::PeerNotFound { name: device.name.clone() })?;
-                Ok(SlotDevice { device, sandbox: Some(sandbox) })
-            }
-            kind => Err(HostError::NotASlot { name: device.name, kind }),
+/// The daemon's namespace and those around it, looked at once for many slots.
+pub struct Surroundings {
+    /// Every device of the daemon's namespace.
+    pub devices: BTreeMap<IfIndex, Device>,
+    /// The sandboxes' ends of its veth pairs; only looked for where a slot is named without its namespace.
+    ends: OnceCell<BTreeMap<IfIndex, SandboxEnd>>,
+}
+
+fn slot_in(namespace: Namespace, name: &str, around: &Surroundings) -> Result<SlotDevice, HostError> {
+    let inside = namespace.look()?;
+    let inner = inside
+        .devices
+        .values()
+        .find(|device| device.name == name)
+        .ok_or_else(|| HostError::NoDeviceIn { name: name.to_owned(), namespace: namespace.clone() })?;
+    match inner.kind {
+        Kind::Veth { .. } if namespace.is_own() => {
+            return Err(HostError::SameNamespace { name: name.to_owned() });
+        }
+        Kind::Veth { peer_namespace: Some(_), .. } => {}
+        Kind::Veth { .. } => return Err(HostError::PeerBesideIt { name: name.to_owned(), namespace }),
+        ref kind => {
+            return Err(HostError::NotVethIn { name: name.to_owned(), kind: kind.clone(), namespace });
         }
     }
+    let outer = inside.other_end_outside(inner).and_then(|outer| around.devices.get(&outer));
+    let device = outer
+        .ok_or_else(|| HostError::PeerElsewhere { name: name.to_owned(), namespace: namespace.clone() })?
+        .clone();
+    Ok(SlotDevice { device, sandbox: Some(SandboxEnd { namespace, name: name.to_owned() }) })
+}
+
+fn slot_here(name: &str, around: &Surroundings) -> Result<SlotDevice, HostError> {
+    let device = device_named(name, &around.devices)?.clone();
+    match device.kind {
+        Kind::Tap => Ok(SlotDevice { device, sandbox: None }),
+        Kind::Veth { peer_namespace: None, .. } => Err(HostError::SameNamespace { name: device.name }),
+        Kind::Veth { .. } => {
+            let sandbox = around.ends.get_or_init(namespace::veth_ends).get(&device.ifindex).cloned();
+            Ok(SlotDevice { device, sandbox })
+        }
+        kind => Err(HostError::NotASlot { name: device.name, kind }),
+    }
+}
+
+fn listen() -> io::Result<Events> {
+    let (connection, _, messages) = new_multicast_connection(&[MulticastGroup::Link])?;
+    tokio::spawn(connection);
+    Ok(messages.map(drop).boxed())
 }
 
 /// The device of this name.

@@ -1,7 +1,7 @@
 //! Network namespaces: entered by a thread that is thrown away, so that the daemon's own threads never move.
 
 use super::error::HostError;
-use super::link::{self, Device, Kind};
+use super::link::{self, Device, Kind, NamespaceId};
 use super::{SandboxEnd, sys};
 use crate::config::NETNS_DIR;
 use nix::sched::{CloneFlags, setns};
@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::fs::{self, File};
 use std::io;
+use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::thread;
@@ -51,11 +52,12 @@ impl Namespace {
         .map_err(error)
     }
 
-    /// Every device inside.
+    /// Every device inside, and which of them lead to the caller's namespace.
     ///
     /// # Errors
     /// [`HostError::Namespace`], [`HostError::Netlink`], [`HostError::Request`].
-    pub fn devices(&self) -> Result<BTreeMap<IfIndex, Device>, HostError> {
+    pub(super) fn look(&self) -> Result<Inside, HostError> {
+        let own = own().map_err(|source| HostError::Namespace { namespace: self.clone(), source })?;
         self.enter(|| {
             let netlink = |source| HostError::Netlink { doing: "connecting inside a namespace", source };
             let runtime =
@@ -63,15 +65,49 @@ impl Namespace {
             runtime.block_on(async {
                 let (connection, handle, _) = rtnetlink::new_connection().map_err(netlink)?;
                 tokio::spawn(connection);
-                link::devices(&handle).await
+                // In this order: listing a device gives the namespace of its other end a number.
+                let devices = link::devices(&handle).await?;
+                let outside = link::namespace_id(&handle, own.as_fd()).await?;
+                Ok(Inside { devices, outside })
             })
         })?
     }
+
+    /// Whether this is the calling thread's own namespace.
+    pub(super) fn is_own(&self) -> bool {
+        let identity = |metadata: fs::Metadata| (metadata.dev(), metadata.ino());
+        let of_own = own().and_then(|file| file.metadata()).map(identity).ok();
+        of_own.is_some() && of_own == fs::metadata(&self.0).map(identity).ok()
+    }
 }
 
-/// The end of a veth pair that has index `inner` in its namespace and `outer` as its peer, wherever it is.
-pub(super) fn find_veth_end(inner: IfIndex, outer: IfIndex) -> Result<Option<SandboxEnd>, HostError> {
-    let own = File::open("/proc/thread-self/ns/net").and_then(|file| file.metadata()).map(|it| it.ino());
+/// A namespace, seen from inside.
+pub(super) struct Inside {
+    pub(super) devices: BTreeMap<IfIndex, Device>,
+    /// The number that it has for the caller's namespace.
+    outside: Option<NamespaceId>,
+}
+
+impl Inside {
+    /// The index, in the caller's namespace, of the other end of this veth; none if it isn't there.
+    ///
+    /// Indices alone would not do: the same two numbers may be a pair in other namespaces as well.
+    pub(super) fn other_end_outside(&self, device: &Device) -> Option<IfIndex> {
+        match device.kind {
+            Kind::Veth { peer, peer_namespace: Some(namespace) } if Some(namespace) == self.outside => {
+                Some(peer)
+            }
+            _ => None,
+        }
+    }
+}
+
+/// The sandboxes' ends of all veth pairs whose other end is in the caller's namespace, by that end's index.
+///
+/// Namespaces that can't be entered are passed over: whoever misses an end of theirs says so.
+pub(super) fn veth_ends() -> BTreeMap<IfIndex, SandboxEnd> {
+    let mut ends = BTreeMap::new();
+    let own = own().and_then(|file| file.metadata()).map(|it| it.ino());
     let mut seen: BTreeSet<u64> = own.into_iter().collect();
     for path in candidates() {
         // Processes come and go while we look.
@@ -80,13 +116,18 @@ pub(super) fn find_veth_end(inner: IfIndex, outer: IfIndex) -> Result<Option<San
             continue;
         }
         let namespace = Namespace::new(path);
-        let Ok(devices) = namespace.devices() else { continue };
-        let end = devices.get(&inner);
-        if let Some(end) = end.filter(|end| end.kind == Kind::Veth { peer: outer, peer_is_here: false }) {
-            return Ok(Some(SandboxEnd { namespace, name: end.name.clone() }));
+        let Ok(inside) = namespace.look() else { continue };
+        for device in inside.devices.values() {
+            if let Some(outer) = inside.other_end_outside(device) {
+                ends.insert(outer, SandboxEnd { namespace: namespace.clone(), name: device.name.clone() });
+            }
         }
     }
-    Ok(None)
+    ends
+}
+
+fn own() -> io::Result<File> {
+    File::open("/proc/thread-self/ns/net")
 }
 
 /// Files that stand for namespaces: the named ones, then those that processes are in.

@@ -1,6 +1,6 @@
 //! From the names in the configuration to the devices of the host, with everything that doesn't fit.
 
-use super::{Device, Host, HostError, SlotDevice, device_named};
+use super::{Device, Host, HostError, Kind, SlotDevice, Surroundings, device_named};
 use crate::config::{At, Config, Problem, SlotName, TargetGroup, Uplink, UplinkHook};
 use crate::plan::{Point, Wanted, WantedSlot, WantedUplink};
 use miette::SourceSpan;
@@ -26,17 +26,17 @@ impl Host {
     /// # Errors
     /// [`HostError::Netlink`], [`HostError::Request`]: the host could not be asked at all.
     pub async fn resolve(&self, config: &Config) -> Result<Resolved, HostError> {
-        let devices = self.devices().await?;
+        let around = self.surroundings().await?;
         let mut resolved = Resolved::default();
         for uplink in &config.uplinks {
-            match wanted_uplink(uplink, &devices) {
+            match wanted_uplink(uplink, &around.devices) {
                 Ok(wanted) => resolved.wanted.uplinks.push(wanted),
                 Err(problem) => resolved.problems.push(problem),
             }
         }
         for slot in config.groups.iter().flat_map(|group| &group.targets).map(|target| &target.slot) {
             if !resolved.slots.contains_key(&slot.value) {
-                self.resolve_slot(slot, &devices, &mut resolved).await;
+                self.resolve_slot(slot, &around, &mut resolved);
             }
         }
         for group in &config.groups {
@@ -45,13 +45,8 @@ impl Host {
         Ok(resolved)
     }
 
-    async fn resolve_slot(
-        &self,
-        slot: &At<SlotName>,
-        devices: &BTreeMap<IfIndex, Device>,
-        into: &mut Resolved,
-    ) {
-        let found = match self.slot(&slot.value, devices).await {
+    fn resolve_slot(&self, slot: &At<SlotName>, around: &Surroundings, into: &mut Resolved) {
+        let found = match self.slot(&slot.value, around) {
             Ok(found) => found,
             Err(error) => return into.problems.push(problem(slot.at, &error)),
         };
@@ -64,7 +59,13 @@ impl Host {
             let help = "name the device that leads to the sandbox";
             return into.problems.push(Problem::new(slot.at, message, "this is an uplink", help));
         }
-        let delivery = if found.sandbox.is_some() { Delivery::VETH_PEER } else { Delivery::TRANSMIT };
+        let is_veth = matches!(found.device.kind, Kind::Veth { .. });
+        let by_xdp = |uplink: &WantedUplink| uplink.point == Point::XdpNative;
+        if is_veth && found.sandbox.is_none() && into.wanted.uplinks.iter().any(by_xdp) {
+            let error = HostError::PeerNotFound { name: found.device.name };
+            return into.problems.push(problem(slot.at, &error));
+        }
+        let delivery = if is_veth { Delivery::VETH_PEER } else { Delivery::TRANSMIT };
         if !into.wanted.slots.iter().any(|known| known.ifindex == ifindex) {
             into.wanted.slots.push(WantedSlot { ifindex, delivery });
         }

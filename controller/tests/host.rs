@@ -1,0 +1,249 @@
+//! Devices and namespaces, for real: each promise on a small topology of its own. Takes root.
+//!
+//! ```text
+//!   weir-h-…  (where the daemon would be)          weir-s-…  (the sandbox)
+//!     up0 ── up1, beside it
+//!     slot0 ◄──────────── veth ────────────────────► eth0
+//!     tap0, bridge0                                  tap1, in0 ── in1
+//! ```
+#![expect(clippy::unwrap_used, clippy::panic, reason = "test code")]
+
+use nix::sched::{CloneFlags, setns};
+use std::fs::File;
+use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread;
+use weir_controller::config::{Config, Document};
+use weir_controller::host::{Host, Resolved, gro_is_on};
+use weir_controller::plan::Point;
+use weir_path::tables::Delivery;
+
+#[test]
+fn a_slot_is_found_from_the_sandboxs_end_and_from_the_hosts() {
+    let bed = Bed::new();
+    for slot in [bed.inside("eth0"), "interface = \"slot0\"".to_owned()] {
+        let resolved = bed.resolve(&slot);
+        assert_eq!(resolved.problems, []);
+        let found = resolved.slots.values().next().unwrap();
+        assert_eq!(found.device.name, "slot0");
+        let end = found.sandbox.as_ref().unwrap();
+        assert_eq!((end.name.as_str(), end.namespace.to_string()), ("eth0", bed.sandbox.0.clone()));
+        let wanted = resolved.wanted.slots.first().unwrap();
+        assert_eq!((wanted.ifindex, wanted.delivery), (found.device.ifindex, Delivery::VETH_PEER));
+    }
+}
+
+#[test]
+fn a_tap_is_a_slot_that_is_transmitted_to() {
+    let bed = Bed::new();
+    let resolved = bed.resolve("interface = \"tap0\"");
+    assert_eq!(resolved.wanted.slots.first().unwrap().delivery, Delivery::TRANSMIT);
+    assert_eq!(resolved.slots.values().next().unwrap().sandbox, None);
+}
+
+#[test]
+fn an_uplink_on_a_veth_takes_tc_unless_its_senders_complete_checksums() {
+    let bed = Bed::new();
+    let text = bed.text("interface = \"slot0\"");
+    let point = |uplink: &str| {
+        let resolved = bed.resolve_text(&text.replace("\"up0\"", uplink));
+        resolved.wanted.uplinks.first().map(|uplink| uplink.point).ok_or(resolved.problems)
+    };
+    assert_eq!(point("\"up0\""), Ok(Point::Tc));
+    let refused = point("\"up0\"\nhook = \"xdp\"").unwrap_err().first().unwrap().to_string();
+    assert!(refused.contains("up0 is a veth") && refused.contains("checksums"), "{refused}");
+    assert_eq!(point("\"up0\"\nhook = \"xdp\"\nsenders_complete_checksums = true"), Ok(Point::XdpNative));
+}
+
+#[test]
+fn what_cannot_be_a_slot_is_said_at_its_line() {
+    let bed = Bed::new();
+    let own = "netns = \"/proc/thread-self/ns/net\"\ninterface = \"slot0\"".to_owned();
+    let here = |device: &str| format!("interface = \"{device}\"");
+    let cases = [
+        (here("nothing0"), "15:13", "there is no device nothing0", "slot0"),
+        (bed.inside("nothing0"), "16:13", "there is no device nothing0 in namespace", "make it first"),
+        (bed.inside("tap1"), "16:13", "tap1 in namespace", "move a TAP there"),
+        (
+            bed.inside("in0"),
+            "16:13",
+            "both ends of the veth pair in0 are in namespace",
+            "the daemon's namespace",
+        ),
+        (here("up0"), "15:13", "an uplink and a target", "the device of a sandbox"),
+        (here("up1"), "15:13", "both ends of the veth pair up1", "a namespace of its own"),
+        (here("bridge0"), "15:13", "bridge0 is a bridge", "a veth or a TAP"),
+        ("netns = \"weir-none\"\ninterface = \"eth0\"".to_owned(), "16:13", "weir-none", "ip netns add"),
+        (own, "16:13", "both ends of the veth pair slot0", "a namespace of its own"),
+    ];
+    for (slot, place, message, remedy) in cases {
+        let shown = bed.complaint(&slot);
+        let words = shown.split_whitespace().filter(|word| *word != "│").collect::<Vec<_>>().join(" ");
+        for said in [&format!("[weir.toml:{place}]"), message, remedy] {
+            assert!(words.contains(said), "{said:?} is not in\n{shown}");
+        }
+    }
+}
+
+#[test]
+fn a_missing_uplink_is_said_at_its_line_with_the_devices_there_are() {
+    let bed = Bed::new();
+    let text = bed.text("interface = \"slot0\"").replace("\"up0\"", "\"up9\"");
+    let shown = document(&text).invalid(bed.resolve_text(&text).problems).rendered();
+    for said in ["[weir.toml:7:13]", "there is no device up9", "slot0"] {
+        assert!(shown.contains(said), "{said:?} is not in\n{shown}");
+    }
+}
+
+#[test]
+fn a_slot_under_two_names_is_one_device_and_each_of_its_ports_one_target() {
+    let bed = Bed::new();
+    let and_inside = |port: u16| {
+        let inside = bed.inside("eth0");
+        bed.resolve(&format!(
+            "interface = \"slot0\"\n[[target_group.target]]\nname = \"other\"\n{inside}\nport = {port}"
+        ))
+    };
+    let two_ports = and_inside(81);
+    assert_eq!((two_ports.wanted.slots.len(), two_ports.slots.len(), two_ports.problems.len()), (1, 2, 0));
+    let one_port = and_inside(80).problems.first().unwrap().to_string();
+    assert!(one_port.contains("the same port of the same slot"), "{one_port}");
+}
+
+#[test]
+fn a_pair_elsewhere_with_the_same_numbers_is_not_taken_for_ours() {
+    // Both pairs are devices 70 and 2000. Ours leads to one namespace, the sandbox's comes from another.
+    let bed = Bed::new();
+    let [far, other] = [TestNamespace::new("f"), TestNamespace::new("o")];
+    for (outer_namespace, outer, inner, inner_namespace) in
+        [(&bed.host, "ours0", "far0", &far), (&other, "theirs0", "eth9", &bed.sandbox)]
+    {
+        let mut words = vec!["-n", &outer_namespace.0, "link", "add", outer, "index", "70", "type", "veth"];
+        words.extend(["peer", "name", inner, "index", "2000", "netns", &inner_namespace.0]);
+        ip(&words);
+    }
+    let shown = bed.complaint(&bed.inside("eth9"));
+    assert!(shown.contains("is not in the daemon's namespace"), "{shown}");
+    assert_eq!(bed.resolve("interface = \"ours0\"").problems, []);
+}
+
+#[test]
+fn gro_is_turned_on_at_the_sandboxs_end_once() {
+    let bed = Bed::new();
+    let resolved = bed.resolve("interface = \"slot0\"");
+    let end = resolved.slots.values().next().unwrap().sandbox.clone().unwrap();
+    let is_on = || bed.sandbox.enter(|| gro_is_on("eth0").unwrap());
+    assert!(!is_on());
+    assert!(bed.host.enter(|| end.enable_gro().unwrap()));
+    assert!(is_on());
+    assert!(!bed.host.enter(|| end.enable_gro().unwrap()));
+}
+
+#[test]
+fn a_device_that_comes_is_heard_of() {
+    let bed = Bed::new();
+    let heard = async || {
+        let mut host = Host::connect().unwrap();
+        let before = host.devices().await.unwrap().len();
+        ip(&["-n", &bed.host.0, "link", "add", "late0", "type", "bridge"]);
+        host.changed().await;
+        host.devices().await.unwrap().len() - before
+    };
+    assert_eq!(bed.host.enter(|| runtime().block_on(heard())), 1);
+}
+
+/// A namespace that is there for one test.
+struct TestNamespace(String);
+
+impl TestNamespace {
+    fn new(role: &str) -> Self {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let name = format!("weir-{role}-{}-{number}", std::process::id());
+        ip(&["netns", "add", &name]);
+        Self(name)
+    }
+
+    /// In a thread of its own, so that the test's never moves.
+    fn enter<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
+        let file = File::open(format!("/run/netns/{}", self.0)).unwrap();
+        let inside = || {
+            setns(file, CloneFlags::CLONE_NEWNET).unwrap();
+            work()
+        };
+        thread::scope(|scope| scope.spawn(inside).join().unwrap())
+    }
+}
+
+impl Drop for TestNamespace {
+    fn drop(&mut self) {
+        // A leftover is better than a panic while another one unwinds.
+        let _ = Command::new("ip").args(["netns", "del", &self.0]).status();
+    }
+}
+
+struct Bed {
+    host: TestNamespace,
+    sandbox: TestNamespace,
+}
+
+impl Bed {
+    fn new() -> Self {
+        let bed = Self { host: TestNamespace::new("h"), sandbox: TestNamespace::new("s") };
+        let (host, sandbox) = (bed.host.0.as_str(), bed.sandbox.0.as_str());
+        ip(&["-n", host, "link", "add", "up0", "type", "veth", "peer", "name", "up1"]);
+        ip(&["-n", host, "link", "add", "slot0", "type", "veth", "peer", "name", "eth0", "netns", sandbox]);
+        ip(&["-n", host, "tuntap", "add", "tap0", "mode", "tap"]);
+        ip(&["-n", host, "link", "add", "bridge0", "type", "bridge"]);
+        ip(&["-n", sandbox, "tuntap", "add", "tap1", "mode", "tap"]);
+        ip(&["-n", sandbox, "link", "add", "in0", "type", "veth", "peer", "name", "in1"]);
+        bed
+    }
+
+    /// A slot by a device in the sandbox.
+    fn inside(&self, device: &str) -> String {
+        format!("netns = \"{}\"\ninterface = \"{device}\"", self.sandbox.0)
+    }
+
+    /// A configuration with one uplink and this slot.
+    fn text(&self, slot: &str) -> String {
+        format!(
+            "version = 1\n\n[[vpc]]\nname = \"prod\"\n\n[[uplink]]\ninterface = \"up0\"\nvpc = \"prod\"\n\n\
+             [[target_group]]\nname = \"web\"\nport = 80\n[[target_group.target]]\nname = \"one\"\n{slot}\n"
+        )
+    }
+
+    fn resolve(&self, slot: &str) -> Resolved {
+        self.resolve_text(&self.text(slot))
+    }
+
+    fn resolve_text(&self, text: &str) -> Resolved {
+        let config: Config =
+            document(text).parse().unwrap_or_else(|invalid| panic!("{}", invalid.rendered()));
+        let resolve = async || Host::connect().unwrap().resolve(&config).await.unwrap();
+        self.host.enter(|| runtime().block_on(resolve()))
+    }
+
+    /// What is said about a slot, by the file's own check or by the host's.
+    fn complaint(&self, slot: &str) -> String {
+        let document = document(&self.text(slot));
+        match document.parse() {
+            Err(invalid) => invalid.rendered(),
+            Ok(_) => document.invalid(self.resolve(slot).problems).rendered(),
+        }
+    }
+}
+
+fn document(text: &str) -> Document {
+    Document { name: "weir.toml".to_owned(), text: text.to_owned() }
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
+}
+
+fn ip(words: &[&str]) {
+    let done = Command::new("ip").args(words).output().unwrap();
+    let said = String::from_utf8_lossy(&done.stderr);
+    assert!(done.status.success(), "ip {}: {said}(these tests take root and iproute2)", words.join(" "));
+}
