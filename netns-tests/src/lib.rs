@@ -11,6 +11,7 @@ pub mod capture;
 pub mod config;
 pub mod counters;
 pub mod error;
+pub mod guest;
 pub mod leftovers;
 pub mod load;
 pub mod netns;

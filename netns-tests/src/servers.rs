@@ -10,6 +10,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use crate::error::Error;
+use crate::guest::Guest;
 use crate::netns::Netns;
 use crate::process::Process;
 use crate::waiting::{PATIENCE, until};
@@ -33,11 +34,19 @@ pub enum Server {
     Process(Process),
     /// A thread of this process.
     Echo(Echo),
+    /// A guest behind a TAP device.
+    Guest(Guest),
 }
 
 impl From<Process> for Server {
     fn from(process: Process) -> Self {
         Self::Process(process)
+    }
+}
+
+impl From<Guest> for Server {
+    fn from(guest: Guest) -> Self {
+        Self::Guest(guest)
     }
 }
 
