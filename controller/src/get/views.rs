@@ -269,3 +269,6 @@ const fn class_name(class: Class) -> &'static str {
         Class::Dropped => "dropped",
     }
 }
+
+#[cfg(test)]
+mod tests;
