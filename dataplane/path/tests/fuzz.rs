@@ -1,4 +1,5 @@
 //! The fuzz target, run bounded: seeded inputs of every shape, on stable Rust.
+#![expect(clippy::expect_used, reason = "a test says what is wrong by stopping")]
 
 use std::collections::BTreeMap;
 use weir_path::Reason;

@@ -1,4 +1,5 @@
 //! Trouble that a single packet on a quiet machine doesn't meet: races, refusals, and skbs that are not plain.
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test says what is wrong by stopping")]
 
 use weir_path::addr::Ip4;
 use weir_path::flow::{Flow, FlowKey};

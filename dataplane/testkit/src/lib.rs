@@ -9,7 +9,6 @@ pub mod executor;
 pub mod faults;
 pub mod fixtures;
 pub mod fuzz;
-
 pub mod grammar;
 pub mod interleave;
 pub mod laws;
