@@ -44,6 +44,9 @@ pub const SANDBOX: Ipv4Addr = Ipv4Addr::new(169, 254, 100, 2);
 pub const GATEWAY: Ipv4Addr = Ipv4Addr::new(169, 254, 100, 1);
 /// The MAC of every sandbox.
 pub const SANDBOX_MAC: &str = "02:57:45:49:52:02";
+/// The MAC that Weir gives to the gateway. The host's end of each veth has it as well, so that the kernel would
+/// forward whatever Weir lets through by mistake.
+pub const GATEWAY_MAC: &str = "02:57:45:49:52:01";
 /// The host's uplink device.
 pub const UPLINK: &str = "hu0";
 /// The router's device towards the host.
@@ -123,6 +126,7 @@ impl Sandbox {
 
     fn wire(&self, host: &Netns) -> Result<(), Error> {
         veth(End { netns: host, device: &self.port }, End { netns: &self.netns, device: "eth0" })?;
+        host.ip(&["link", "set", &self.port, "address", GATEWAY_MAC])?;
         let inside = |args: &[&str]| self.netns.ip(args).map(drop);
         inside(&["link", "set", "eth0", "address", SANDBOX_MAC])?;
         inside(&["addr", "add", &format!("{SANDBOX}/30"), "dev", "eth0"])?;

@@ -11,9 +11,11 @@ use std::time::Duration;
 use etherparse::SlicedPacket;
 use weir_netns_tests::capture::Capture;
 use weir_netns_tests::config::{Config, Hook, Service};
+use weir_netns_tests::counters::received;
 use weir_netns_tests::error::Tested;
 use weir_netns_tests::raw::Segment;
-use weir_netns_tests::topology::{CLIENT, HOST, SANDBOX, Testbed, Topology, VIP};
+use weir_netns_tests::topology::{CLIENT, GATEWAY, GATEWAY_MAC, HOST, SANDBOX, Testbed, Topology, VIP};
+use weir_netns_tests::waiting::{PATIENCE, until};
 use weir_netns_tests::weir::Weir;
 use weir_path::Reason;
 
@@ -30,6 +32,24 @@ fn senders(frames: &[Vec<u8>]) -> Vec<Ipv4Addr> {
         Some(packet.net.as_ref()?.ipv4_ref()?.header().source_addr())
     };
     frames.iter().filter_map(sender).collect()
+}
+
+#[test]
+fn without_weir_a_sandboxs_packet_would_really_leave() -> Tested {
+    let bed = Topology { name: "leak", sandboxes: 1 }.build()?;
+    let sandbox = &bed.sandboxes[0].netns;
+    sandbox.ip(&["neigh", "replace", &GATEWAY.to_string(), "lladdr", GATEWAY_MAC, "dev", "eth0"])?;
+    let capture = Capture::start(&bed.client, "c0")?;
+
+    let from = SocketAddrV4::new(SANDBOX, 1234);
+    Segment { from, to: SocketAddrV4::new(CLIENT, 9), sequence: 1, acknowledges: None }.send(sandbox)?;
+    // Neighbours are resolved on the way, so it takes a moment.
+    until("the segment at the client", PATIENCE, String::new, || {
+        Ok((received(&bed.client, "c0")? >= 2).then_some(()))
+    })?;
+
+    assert!(senders(&capture.stop()).contains(&SANDBOX));
+    Ok(bed.finish_without_weir()?)
 }
 
 #[test]
@@ -80,7 +100,7 @@ fn a_sandbox_with_another_mac_is_refused() -> Tested {
     let (bed, weir) = with_two_sandboxes("mac")?;
     let sandbox = &bed.sandboxes[0].netns;
     sandbox.ip(&["link", "set", "eth0", "address", "02:00:00:00:00:99"])?;
-    sandbox.ip(&["neigh", "replace", "169.254.100.1", "lladdr", "02:57:45:49:52:01", "dev", "eth0"])?;
+    sandbox.ip(&["neigh", "replace", &GATEWAY.to_string(), "lladdr", GATEWAY_MAC, "dev", "eth0"])?;
     let capture = Capture::start(&bed.client, "c0")?;
 
     let from = SocketAddrV4::new(SANDBOX, 1234);
