@@ -38,7 +38,8 @@ pub(crate) struct Report {
 /// How many requests must be begun while no daemon runs.
 pub(crate) const BEGUN_WHILE_DEAD: u64 = 500;
 
-/// How far from its fair share a sandbox may be: with 2,000 requests over 3, chance alone strays 5 % at most.
+/// How far from its fair share a sandbox may be. With 2,000 requests over 3, chance alone has a standard
+/// deviation of 3 %, so this is eight of them.
 const UNFAIR: f64 = 0.25;
 
 impl Report {
