@@ -103,7 +103,11 @@ pub fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // Where nobody can read it, the exit code still tells.
-            let _ = writeln!(io::stderr(), "weir: {error}");
+            let _ = match error.failure() {
+                // A report with its own headings.
+                Failure::Invalid => writeln!(io::stderr(), "{error}"),
+                _ => writeln!(io::stderr(), "weir: {error}"),
+            };
             ExitCode::from(error.failure() as u8)
         }
     }

@@ -64,4 +64,17 @@ mod tests {
     fn a_status_without_the_set_says_nothing() {
         assert_eq!(effective("Name:\tweir\n"), None);
     }
+
+    #[test]
+    fn the_service_asks_for_exactly_these_rights() {
+        let service = include_str!("../../weir.service");
+        let mut needed = NEEDED.map(|(_, name, _)| name);
+        needed.sort_unstable();
+        for setting in ["CapabilityBoundingSet=", "AmbientCapabilities="] {
+            let line = service.lines().find_map(|line| line.strip_prefix(setting)).unwrap();
+            let mut asked: Vec<_> = line.split(' ').collect();
+            asked.sort_unstable();
+            assert_eq!(asked, needed, "{setting}");
+        }
+    }
 }

@@ -13,7 +13,7 @@ mod signals;
 pub use capabilities::CapabilityError;
 
 use crate::config::{Config, Document, Invalid};
-use crate::host::{Host, HostError, Resolved};
+use crate::host::{Devices, Host, HostError, Resolved};
 use crate::store::{Held, Store, StoreError};
 use apply::Applied;
 use sd_notify::NotifyState;
@@ -113,6 +113,7 @@ pub async fn run(path: &Path) -> Result<(), RunError> {
         host,
         dataplane,
         unsettled: false,
+        in_force: None,
         left_out: BTreeSet::new(),
         _held: held,
     };
@@ -136,6 +137,8 @@ struct Daemon {
     dataplane: Dataplane,
     /// Whether something is left to do: a slot that drains, a step that failed.
     unsettled: bool,
+    /// The devices that the tables were last made for.
+    in_force: Option<Devices>,
     /// What is wrong with the host at present, and has been reported.
     left_out: BTreeSet<String>,
     _held: Held,
@@ -211,6 +214,10 @@ impl Daemon {
             }
         };
         self.report_left_out(&resolved);
+        if !self.unsettled && self.in_force.as_ref() == Some(&resolved.devices()) {
+            // Most events are of devices that nobody named, or of what was done just now.
+            return;
+        }
         match self.put_in_force(&resolved) {
             Ok(()) => self.save(&resolved),
             Err(error) => {
@@ -231,6 +238,7 @@ impl Daemon {
     fn put_in_force(&mut self, resolved: &Resolved) -> Result<(), RunError> {
         let Applied { unsettled } = apply::apply(&mut self.dataplane, &self.config, self.hash_key, resolved)?;
         self.unsettled = unsettled;
+        self.in_force = Some(resolved.devices());
         Ok(())
     }
 

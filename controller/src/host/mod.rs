@@ -12,7 +12,7 @@ mod sys;
 pub use error::HostError;
 pub use link::{Device, Kind, NamespaceId};
 pub use namespace::{Namespace, gro_is_on};
-pub use resolve::Resolved;
+pub use resolve::{Devices, Resolved};
 
 use crate::config::SlotName;
 use futures_util::StreamExt;

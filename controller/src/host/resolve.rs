@@ -20,6 +20,21 @@ pub struct Resolved {
     pub problems: Vec<Problem>,
 }
 
+/// The devices that were found, to be compared with those of another time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Devices {
+    wanted: Wanted,
+    slots: BTreeMap<SlotName, SlotDevice>,
+}
+
+impl Resolved {
+    /// The devices that were found.
+    #[must_use]
+    pub fn devices(&self) -> Devices {
+        Devices { wanted: self.wanted.clone(), slots: self.slots.clone() }
+    }
+}
+
 impl Host {
     /// Finds every device that the configuration names. One that is missing is a problem, not an error.
     ///
