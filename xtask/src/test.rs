@@ -113,11 +113,12 @@ const KERNEL: Stage = Stage {
     ],
 };
 
-/// The daemon that the next stage starts.
+/// The daemon that the next stage starts; built with the same selection as for the demo, so that neither
+/// throws the other's work away.
 const DAEMON: Stage = Stage {
     name: "build of the daemon",
     kind: Kind::Source,
-    arguments: &["build", "--package=weir-controller", "--bins"],
+    arguments: &["build", "--package=weir-controller", "--package=weir-netns-tests", "--bins"],
 };
 
 const NETNS: Stage = Stage {
