@@ -1,7 +1,6 @@
 //! Trouble that a single packet on a quiet machine doesn't meet: races, refusals, and skbs that are not plain.
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test says what is wrong by stopping")]
 
-use weir_path::addr::Ip4;
 use weir_path::flow::{Flow, FlowKey};
 use weir_path::packet::{Frame, VlanTag};
 use weir_path::{Reason, Verdict, from_uplink};
@@ -255,12 +254,18 @@ fn a_new_configuration_is_read_whole_and_the_old_half_not_at_all() {
 }
 
 #[test]
-fn the_last_octet_before_the_forbidden_blocks_may_be_a_source() {
-    for octet in [1, 126, 128, 223] {
+fn the_forbidden_blocks_of_sources_end_exactly_where_they_should() {
+    let why_from = |source: [u8; 4]| {
         let mut slice = Slice::default();
         slice.load(&town::world());
-        let client = CLIENT.ip(octet, 255, 255, 255);
-        slice.run(Walk::FromUplink, PROD.egress.ifindex, &tcp(client, WEB).syn().bytes());
-        assert_eq!(slice.witness().unwrap().why, Reason::Opened, "{}", Ip4([octet, 255, 255, 255]));
+        let [a, b, c, d] = source;
+        slice.run(Walk::FromUplink, PROD.egress.ifindex, &tcp(CLIENT.ip(a, b, c, d), WEB).syn().bytes());
+        slice.witness().unwrap().why
+    };
+    for good in [[1, 0, 0, 0], [126, 255, 255, 255], [128, 0, 0, 0], [223, 255, 255, 255]] {
+        assert_eq!(why_from(good), Reason::Opened, "{good:?}");
+    }
+    for bad in [[0, 255, 255, 255], [127, 0, 0, 0], [127, 255, 255, 255], [224, 0, 0, 0], [255; 4]] {
+        assert_eq!(why_from(bad), Reason::BadSource, "{bad:?}");
     }
 }
