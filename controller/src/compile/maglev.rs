@@ -28,18 +28,16 @@ pub fn size_for(targets: usize) -> u32 {
     SIZES.into_iter().find(|size| *size as usize >= least).unwrap_or(largest)
 }
 
-/// The table for targets with these names. `size` is a prime. Each cell holds a target's place in `names`.
-///
-/// # Panics
-/// Never: names beyond the 65,534th are left out.
+/// The table for targets with these names. `size` is a prime. Each cell holds a target's place in `names`;
+/// names beyond the 65,535th, which no cell could hold, are left out.
 #[must_use]
 pub fn table(names: &[&str], size: u32) -> Vec<u16> {
+    if names.is_empty() || size < 2 {
+        return Vec::new();
+    }
     let mut cells = vec![FREE; size as usize];
     let mut orders: Vec<Order> =
         names.iter().take(usize::from(FREE)).map(|name| Order::new(name, size)).collect();
-    if orders.is_empty() || size < 2 {
-        return Vec::new();
-    }
     let mut left = cells.len();
     loop {
         for (target, order) in orders.iter_mut().enumerate() {
@@ -143,6 +141,7 @@ mod tests {
         assert_eq!(size_for(0), 0);
         assert!(table(&[], size_for(0)).is_empty());
         assert!(table(&[], 251).is_empty());
+        assert!(table(&["alone"], 0).is_empty());
     }
 
     #[test]
