@@ -9,8 +9,10 @@ use aya::programs::links::{FdLink, LinkError, PinnedLink};
 use aya::programs::tc::TcAttachOptions;
 use aya::programs::{LinkOrder, Program, ProgramError, SchedClassifier, TcAttachType, Xdp, XdpMode};
 use aya::{Ebpf, EbpfLoader, VerifierLogLevel};
+use nix::fcntl::Flock;
+use std::fs::File;
 use std::io;
-use std::path::PathBuf;
+use std::path::Path;
 use weir_path::addr::IfIndex;
 
 /// Where a program sits on a device.
@@ -97,16 +99,18 @@ pub struct Dataplane {
     pins: Pins,
     tables: Tables,
     origin: Origin,
+    _held: Flock<File>,
 }
 
 impl Dataplane {
     /// Loads the programs over the pinned tables: those that are there after checking them, else new ones.
     ///
     /// # Errors
-    /// [`Error::NotBpffs`], [`Error::OtherSchema`], [`Error::Layout`], [`Error::Load`]; nothing is attached.
+    /// [`Error::NotBpffs`], [`Error::Busy`], [`Error::OtherSchema`], [`Error::Layout`], [`Error::Load`]; nothing is attached.
     pub fn open(options: &Options) -> Result<Self, Error> {
         let pins = Pins::new(&options.pin_dir);
         pins.prepare()?;
+        let held = pins.hold()?;
         let adopted = pins.check_adoptable(options.max_flows)?;
         let names: Vec<_> =
             object::declared(options.max_flows)?.into_iter().map(|table| table.name).collect();
@@ -120,7 +124,7 @@ impl Dataplane {
         }
         let tables = Tables::open(&options.pin_dir)?;
         let origin = if adopted { Origin::Adopted } else { Origin::New };
-        Ok(Self { ebpf, pins, tables, origin })
+        Ok(Self { ebpf, pins, tables, origin, _held: held })
     }
 
     /// Whether the tables were there already.
@@ -143,7 +147,7 @@ impl Dataplane {
     pub fn attach(&mut self, attachment: Attachment) -> Result<Origin, Error> {
         let device = device_name(attachment.ifindex)?;
         let pin = self.pins.links.join(attachment.pin_name());
-        let earlier = open_link(&pin)?;
+        let earlier = open_link(&pin, attachment.ifindex)?;
         let origin = if earlier.is_some() { Origin::Adopted } else { Origin::New };
         let point = attachment.point;
         let error = |source| attach_error(attachment, source);
@@ -163,8 +167,7 @@ impl Dataplane {
     /// # Errors
     /// [`Error::Pin`].
     pub fn detach(&mut self, attachment: Attachment) -> Result<(), Error> {
-        let pin = self.pins.links.join(attachment.pin_name());
-        pins::gone(&pin, "detaching", std::fs::remove_file(&pin))
+        pins::detach_link(&self.pins.links.join(attachment.pin_name()))
     }
 
     /// What is attached. Links whose device is gone are removed on the way.
@@ -176,8 +179,10 @@ impl Dataplane {
         for path in pins::entries(&self.pins.links)? {
             let name = path.file_name().unwrap_or_default().to_string_lossy();
             match Attachment::from_pin_name(&name) {
-                Some(attachment) if device_name(attachment.ifindex).is_ok() => attachments.push(attachment),
-                Some(_) => pins::gone(&path, "detaching", std::fs::remove_file(&path))?,
+                Some(attachment) if pins::linked_device(&path)? == Some(attachment.ifindex) => {
+                    attachments.push(attachment);
+                }
+                Some(_) => pins::detach_link(&path)?,
                 None => tracing::warn!(pin = %path.display(), "a pin that is not Weir's; left alone"),
             }
         }
@@ -279,13 +284,16 @@ fn attach_tc(tc: &mut SchedClassifier, device: &str, earlier: Option<FdLink>) ->
     Ok(tc.take_link(id)?.try_into()?)
 }
 
-/// The pinned link; `None` where nothing is pinned.
-fn open_link(pin: &PathBuf) -> Result<Option<FdLink>, Error> {
-    match PinnedLink::from_pin(pin) {
-        Ok(link) => Ok(Some(link.into())),
-        Err(LinkError::SyscallError(error)) if error.io_error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(source) => Err(pin_error("opening", pin, io::Error::other(source))),
+/// The pinned link; `None` where nothing is pinned. One whose device is gone is removed: the index may be
+/// another device's by now.
+fn open_link(pin: &Path, ifindex: IfIndex) -> Result<Option<FdLink>, Error> {
+    if pins::linked_device(pin)? != Some(ifindex) {
+        pins::detach_link(pin)?;
+        return Ok(None);
     }
+    let link =
+        PinnedLink::from_pin(pin).map_err(|source| pin_error("opening", pin, io::Error::other(source)))?;
+    Ok(Some(link.into()))
 }
 
 fn device_name(ifindex: IfIndex) -> Result<String, Error> {

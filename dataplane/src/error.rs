@@ -15,6 +15,12 @@ pub enum Error {
         /// The folder.
         pin_dir: PathBuf,
     },
+    /// Another process runs on the pin folder.
+    #[error("another process runs the dataplane under {}; stop it with `weir stop`, or use another pin_dir", pin_dir.display())]
+    Busy {
+        /// The folder.
+        pin_dir: PathBuf,
+    },
     /// No dataplane is pinned there.
     #[error("no dataplane is pinned under {}; start one with `weir run`, or set pin_dir to where it is", pin_dir.display())]
     NotRunning {

@@ -2,11 +2,17 @@
 
 use crate::error::Error;
 use crate::object::{self, Declared};
+use crate::sys;
 use aya::maps::{MapData, MapError};
+use nix::fcntl::{Flock, FlockArg};
 use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
-use std::fs;
+use std::ffi::CString;
+use std::fs::{self, File};
 use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use weir_path::addr::IfIndex;
 use weir_path::layout::SCHEMA;
 
 /// What a dataplane is opened with.
@@ -30,12 +36,16 @@ pub struct Released {
 /// Detaches every program and unpins every table under `pin_dir`, of any schema. Fine where there is nothing.
 ///
 /// # Errors
-/// [`Error::Pin`] with the file that could not be removed.
+/// [`Error::Busy`] where a process runs on it, [`Error::Pin`] with the file that could not be removed.
 pub fn release(pin_dir: &Path) -> Result<Released, Error> {
     let mut released = Released::default();
+    if !pin_dir.exists() {
+        return Ok(released);
+    }
+    let _held = hold(pin_dir)?;
     for schema in entries(pin_dir)? {
         for link in entries(&schema.join("links"))? {
-            gone(&link, "detaching", fs::remove_file(&link))?;
+            detach_link(&link)?;
             released.links += 1;
         }
         for map in entries(&schema.join("maps"))? {
@@ -48,6 +58,12 @@ pub fn release(pin_dir: &Path) -> Result<Released, Error> {
     }
     gone(pin_dir, "removing", fs::remove_dir(pin_dir))?;
     Ok(released)
+}
+
+fn hold(pin_dir: &Path) -> Result<Flock<File>, Error> {
+    let folder = File::open(pin_dir).map_err(|source| pin_error("opening", pin_dir, source))?;
+    Flock::lock(folder, FlockArg::LockExclusiveNonblock)
+        .map_err(|_| Error::Busy { pin_dir: pin_dir.to_owned() })
 }
 
 /// The folders of this build's schema.
@@ -83,6 +99,11 @@ impl Pins {
             fs::create_dir_all(folder).map_err(|source| pin_error("making", folder, source))?;
         }
         Ok(())
+    }
+
+    /// Takes the folder for this process alone; the kernel gives it back when the process ends.
+    pub(crate) fn hold(&self) -> Result<Flock<File>, Error> {
+        hold(&self.pin_dir)
     }
 
     pub(crate) fn map(&self, name: &str) -> PathBuf {
@@ -150,6 +171,30 @@ pub(crate) fn entries(folder: &Path) -> Result<Vec<PathBuf>, Error> {
         .map_err(|source| pin_error("reading", folder, source))?;
     paths.sort();
     Ok(paths)
+}
+
+/// The device that a pinned link still holds; `None` where the device is gone, or the pin is.
+pub(crate) fn linked_device(pin: &Path) -> Result<Option<IfIndex>, Error> {
+    let Some(link) = open(pin)? else { return Ok(None) };
+    let ifindex = sys::link_ifindex(link.as_fd()).map_err(|source| pin_error("reading", pin, source))?;
+    Ok((ifindex != 0).then_some(IfIndex(ifindex)))
+}
+
+/// Detaches a pinned link and removes its pin; it may be gone already. No packet meets the program afterwards.
+pub(crate) fn detach_link(pin: &Path) -> Result<(), Error> {
+    let Some(link) = open(pin)? else { return Ok(()) };
+    sys::detach_link(link.as_fd()).map_err(|source| pin_error("detaching", pin, source))?;
+    gone(pin, "unpinning", fs::remove_file(pin))
+}
+
+fn open(pin: &Path) -> Result<Option<OwnedFd>, Error> {
+    let path =
+        CString::new(pin.as_os_str().as_bytes()).map_err(|error| pin_error("opening", pin, error.into()))?;
+    match sys::open_pin(&path) {
+        Ok(link) => Ok(Some(link)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(pin_error("opening", pin, source)),
+    }
 }
 
 /// The result of removing something that may have been gone already.

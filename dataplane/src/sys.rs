@@ -2,15 +2,19 @@
 //!
 //! All of this crate's `unsafe`. Everything else goes through aya.
 
+use std::ffi::CStr;
 use std::io;
 use std::mem::size_of;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 const BPF_MAP_LOOKUP_ELEM: u32 = 1;
 const BPF_MAP_UPDATE_ELEM: u32 = 2;
 const BPF_MAP_DELETE_ELEM: u32 = 3;
+const BPF_OBJ_GET: u32 = 7;
+const BPF_OBJ_GET_INFO_BY_FD: u32 = 15;
+const BPF_LINK_DETACH: u32 = 34;
 const BPF_MAP_LOOKUP_BATCH: u32 = 24;
 const BPF_MAP_UPDATE_BATCH: u32 = 26;
 const BPF_MAP_DELETE_BATCH: u32 = 27;
@@ -39,13 +43,29 @@ struct BatchAttr {
     flags: u64,
 }
 
-fn bpf<A>(command: u32, attr: &mut A) -> io::Result<()> {
+/// The part of `union bpf_attr` that opens a pin (include/uapi/linux/bpf.h).
+#[repr(C)]
+struct PinAttr {
+    path: u64,
+    fd: u32,
+    flags: u32,
+}
+
+/// The part of `union bpf_attr` that asks about an object (include/uapi/linux/bpf.h).
+#[repr(C)]
+struct InfoAttr {
+    fd: u32,
+    info_len: u32,
+    info: u64,
+}
+
+fn bpf<A>(command: u32, attr: &mut A) -> io::Result<libc::c_long> {
     // SAFETY: `attr` is a live, initialised prefix of `union bpf_attr` of the length given, and the callers
     // in this file put only pointers to live buffers of the map's key and value sizes into it.
     let result = unsafe {
         libc::syscall(libc::SYS_bpf, libc::c_long::from(command), std::ptr::from_mut(attr), size_of::<A>())
     };
-    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
 }
 
 fn address(bytes: &[u8]) -> u64 {
@@ -65,7 +85,7 @@ pub(crate) fn lookup(map: BorrowedFd<'_>, key: &[u8], value: &mut [u8]) -> io::R
         value: address_mut(value),
         flags: 0,
     };
-    bpf(BPF_MAP_LOOKUP_ELEM, &mut attr)
+    bpf(BPF_MAP_LOOKUP_ELEM, &mut attr).map(drop)
 }
 
 /// Writes `value` under `key`. Both must have the map's sizes.
@@ -77,14 +97,14 @@ pub(crate) fn update(map: BorrowedFd<'_>, key: &[u8], value: &[u8]) -> io::Resul
         value: address(value),
         flags: 0,
     };
-    bpf(BPF_MAP_UPDATE_ELEM, &mut attr)
+    bpf(BPF_MAP_UPDATE_ELEM, &mut attr).map(drop)
 }
 
 /// Deletes the element under `key`, which must have the map's size.
 pub(crate) fn delete(map: BorrowedFd<'_>, key: &[u8]) -> io::Result<()> {
     let mut attr =
         ElementAttr { map_fd: map.as_raw_fd() as u32, padding: 0, key: address(key), value: 0, flags: 0 };
-    bpf(BPF_MAP_DELETE_ELEM, &mut attr)
+    bpf(BPF_MAP_DELETE_ELEM, &mut attr).map(drop)
 }
 
 /// Writes `count` elements that lie end to end.
@@ -96,7 +116,7 @@ pub(crate) fn update_batch(map: BorrowedFd<'_>, keys: &[u8], values: &[u8], coun
         map_fd: map.as_raw_fd() as u32,
         ..BatchAttr::default()
     };
-    bpf(BPF_MAP_UPDATE_BATCH, &mut attr)
+    bpf(BPF_MAP_UPDATE_BATCH, &mut attr).map(drop)
 }
 
 /// Deletes `count` keys that lie end to end. Stops at one that isn't there; returns how many it deleted.
@@ -104,7 +124,7 @@ pub(crate) fn delete_batch(map: BorrowedFd<'_>, keys: &[u8], count: u32) -> (u32
     let mut attr =
         BatchAttr { keys: address(keys), count, map_fd: map.as_raw_fd() as u32, ..BatchAttr::default() };
     let result = bpf(BPF_MAP_DELETE_BATCH, &mut attr);
-    (attr.count, result)
+    (attr.count, result.map(drop))
 }
 
 /// One step of reading a hash map whole.
@@ -135,13 +155,41 @@ pub(crate) fn lookup_batch(
     };
     let result = bpf(BPF_MAP_LOOKUP_BATCH, &mut attr);
     let more = match result {
-        Ok(()) => true,
+        Ok(_) => true,
         // The kernel's way to say that this was the last of it.
         Err(error) if error.raw_os_error() == Some(libc::ENOENT) => false,
         Err(error) => return Err(error),
     };
     *cursor = Some(next);
     Ok(BatchRead { count: attr.count, more })
+}
+
+/// Opens what is pinned at `path`.
+pub(crate) fn open_pin(path: &CStr) -> io::Result<OwnedFd> {
+    let mut attr = PinAttr { path: path.as_ptr() as u64, fd: 0, flags: 0 };
+    let fd = bpf(BPF_OBJ_GET, &mut attr)?;
+    // SAFETY: the kernel has just made this descriptor for us, and nobody else knows it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd as RawFd) })
+}
+
+/// The device that a link of XDP or TCX holds; 0 once the device is gone or the link was detached.
+pub(crate) fn link_ifindex(link: BorrowedFd<'_>) -> io::Result<u32> {
+    // `struct bpf_link_info`: type, id, program, padding; then, for both kinds of link, the device's index.
+    let mut info = [0u32; 16];
+    let mut attr = InfoAttr {
+        fd: link.as_raw_fd() as u32,
+        info_len: size_of_val(&info) as u32,
+        info: info.as_mut_ptr() as u64,
+    };
+    bpf(BPF_OBJ_GET_INFO_BY_FD, &mut attr)?;
+    let [_, _, _, _, ifindex, ..] = info;
+    Ok(ifindex)
+}
+
+/// Detaches a link now. Removing its pin would leave it to a work queue, some time later.
+pub(crate) fn detach_link(link: BorrowedFd<'_>) -> io::Result<()> {
+    let mut fd = link.as_raw_fd() as u32;
+    bpf(BPF_LINK_DETACH, &mut fd).map(drop)
 }
 
 /// One word that the programs read, mapped into this process.

@@ -85,17 +85,17 @@ impl Tables {
     /// [`Error::Image`] where it doesn't fit, [`Error::Table`] where the kernel refuses.
     pub fn apply(&self, image: &Image) -> Result<u64, Error> {
         let arena = image.arena()?;
+        // Asked for before anything is written, too: after the flip nothing may fail.
+        grace_period()?;
         let epoch = self.epoch.load();
         let idle = Half::of_epoch(epoch).other();
         self.clear_half(idle)?;
         self.write_addresses(idle, image)?;
         self.write_arena(idle, &arena)?;
         self.epoch.store(epoch.wrapping_add(1));
-        sys::grace_period().map_err(|source| Error::Table {
-            operation: "waiting for the readers",
-            table: "EPOCH".into(),
-            source,
-        })?;
+        if let Err(error) = grace_period() {
+            tracing::warn!("a program may still read the old configuration for a moment: {error}");
+        }
         Ok(epoch.wrapping_add(1))
     }
 
@@ -173,7 +173,10 @@ impl Tables {
         if self.ifindexes.get(&interface.egress.ifindex.0)? == Some(stored) {
             self.ifindexes.set(&interface.egress.ifindex.0, &0)?;
         }
-        self.interfaces.set(&interface.egress.id.0, &Interface::default())
+        // A program may still be reading the record, and the number is free for another one afterwards.
+        grace_period()?;
+        self.interfaces.set(&interface.egress.id.0, &Interface::default())?;
+        self.sent.zero(interface.egress.id.0)
     }
 
     /// Every direction of every flow. Programs are not disturbed.
@@ -189,13 +192,25 @@ impl Tables {
     /// # Errors
     /// [`Error::Table`].
     pub fn forget_zone(&self, zone: Zone) -> Result<u64, Error> {
+        self.end_flows(|key, flow| key.zone == zone || flow.other.zone == zone)
+    }
+
+    fn end_flows(&self, ends: impl Fn(&FlowKey, &Flow) -> bool) -> Result<u64, Error> {
         let ended: BTreeSet<_> = self
             .flows()?
             .into_iter()
-            .filter(|(key, flow)| key.zone == zone || flow.other.zone == zone)
+            .filter(|(key, flow)| ends(key, flow))
             .flat_map(|(key, flow)| [key, flow.other])
             .collect();
         self.flows.remove_all(&ended.into_iter().collect::<Vec<_>>())
+    }
+
+    /// Ends all flows whose packets leave by this interface, both directions, and returns how many entries went.
+    ///
+    /// # Errors
+    /// [`Error::Table`].
+    pub fn forget_interface(&self, id: InterfaceId) -> Result<u64, Error> {
+        self.end_flows(|_, flow| flow.egress.id == id)
     }
 
     /// Everything counted since the tables were made.
@@ -272,6 +287,14 @@ impl Tables {
     pub fn sent(&self, id: InterfaceId) -> Result<u64, Error> {
         self.sent.sum(id.0)
     }
+}
+
+fn grace_period() -> Result<(), Error> {
+    sys::grace_period().map_err(|source| Error::Table {
+        operation: "waiting for the readers (membarrier)",
+        table: "EPOCH".into(),
+        source,
+    })
 }
 
 fn indices(count: usize, index: impl Fn(u32) -> u32) -> Vec<u32> {

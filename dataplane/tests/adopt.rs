@@ -179,3 +179,65 @@ fn a_device_that_is_gone_is_forgotten() {
     let error = dataplane.attach(bed.attachments()[0]).unwrap_err();
     assert!(matches!(error, Error::NoDevice { .. }), "{error}");
 }
+
+#[test]
+fn a_device_made_again_under_the_same_index_is_attached_anew() {
+    let bed = Bed::new("again");
+    let mut dataplane = Dataplane::open(&bed.options).unwrap();
+    for attachment in bed.attachments() {
+        dataplane.attach(attachment).unwrap();
+    }
+    let (uplink, slot) = (bed.uplink.to_string(), bed.slot.to_string());
+    let ip = |words: &[&str]| assert!(Command::new("ip").args(words).status().unwrap().success());
+    ip(&["link", "del", "weir-a"]);
+    ip(&[
+        "link", "add", "weir-a", "index", &uplink, "type", "veth", "peer", "name", "weir-b", "index", &slot,
+    ]);
+    for attachment in bed.attachments() {
+        assert_eq!(dataplane.attach(attachment).unwrap(), Origin::New);
+    }
+    assert!(xdp_program("weir-a").is_some());
+}
+
+#[test]
+fn detaching_is_done_when_it_returns() {
+    let bed = Bed::new("detach");
+    let mut dataplane = Dataplane::open(&bed.options).unwrap();
+    let [uplink, _] = bed.attachments();
+    let generic = Attachment { point: AttachPoint::UplinkXdpGeneric, ..uplink };
+    for _ in 0..20 {
+        // A device holds one XDP program: the second mode is refused while the first is there.
+        dataplane.attach(uplink).unwrap();
+        dataplane.detach(uplink).unwrap();
+        assert_eq!(xdp_program("weir-a"), None);
+        dataplane.attach(generic).unwrap();
+        dataplane.detach(generic).unwrap();
+    }
+}
+
+#[test]
+fn a_pin_folder_has_one_process() {
+    let bed = Bed::new("busy");
+    let first = Dataplane::open(&bed.options).unwrap();
+    let Err(error) = Dataplane::open(&bed.options) else { panic!("two processes drive one dataplane") };
+    assert!(matches!(error, Error::Busy { .. }), "{error}");
+    assert!(matches!(release(bed.pin_dir()), Err(Error::Busy { .. })));
+    drop(first);
+    Dataplane::open(&bed.options).unwrap();
+}
+
+#[test]
+fn ending_an_interfaces_flows_leaves_those_of_others() {
+    let bed = Bed::new("interface");
+    let dataplane = Dataplane::open(&bed.options).unwrap();
+    let tables = dataplane.tables();
+    for id in [1, 2] {
+        let wire = FlowKey { protocol: id as u8, zone: Zone::of_vpc(7).unwrap(), ..FlowKey::default() };
+        let slot = FlowKey { zone: Zone::of_binding(id).unwrap(), ..wire };
+        let out = |id| Egress { id: InterfaceId(id), ..Egress::default() };
+        tables.insert_flow(&wire, &Flow { other: slot, egress: out(9), ..Flow::default() }).unwrap();
+        tables.insert_flow(&slot, &Flow { other: wire, egress: out(id), ..Flow::default() }).unwrap();
+    }
+    assert_eq!(tables.forget_interface(InterfaceId(1)).unwrap(), 2);
+    assert!(tables.flows().unwrap().iter().all(|(key, _)| key.protocol == 2));
+}

@@ -120,6 +120,14 @@ impl Mac {
 
     /// The broadcast address.
     pub const BROADCAST: Self = Self([0xff; 6]);
+
+    /// Whether this is one station's address: the group bit is not set (IEEE 802 section 8.2).
+    #[must_use]
+    #[inline(always)]
+    pub const fn is_unicast(self) -> bool {
+        let [first, ..] = self.0;
+        first & 1 == 0
+    }
 }
 
 impl fmt::Display for Ip4 {

@@ -43,7 +43,8 @@ pub(crate) fn toward_target<T: Tables>(
     key: &FlowKey,
     target: Target,
 ) -> Result<Flow, Reason> {
-    if !key.src.may_be_source() || key.src == key.dst {
+    // Replies go to the sender's MAC, so it must be one station's.
+    if !key.src.may_be_source() || key.src == key.dst || !frame.src.is_unicast() {
         return Err(Reason::BadSource);
     }
     // An array has a record for every number: one without a device is nobody's.

@@ -111,7 +111,7 @@ reasons! {
         NoListener "no_listener",
         /// The listener's target group has no targets.
         NoTarget "no_target",
-        /// A first packet from an address that cannot be a source, or from the VIP itself.
+        /// A first packet from an address or a MAC that cannot be a source, or from the VIP itself.
         BadSource "bad_source",
         /// A RST that belongs to no flow. Never answered, so that two ends can't go on for ever.
         ResetWithoutFlow "reset_without_flow",

@@ -44,7 +44,8 @@ fn counted<P: Packet, T: Tables>(
     match walk(p, t) {
         Ok(Sent { why, to }) => {
             t.left(why, packets);
-            t.sent(to.id, packets);
+            // Asked again: an answer to a packet of many segments is one packet.
+            t.sent(to.id, p.segments());
             Verdict::Send(to)
         }
         Err(why) => {

@@ -197,6 +197,8 @@ impl Packet for Skb<'_> {
 
     fn resize(&mut self, len: usize) -> Result<(), Refused> {
         self.spend_a_change()?;
+        // The kernel makes one packet of it (net/core/filter.c, `bpf_skb_change_tail`).
+        self.segments = 1;
         self.frame.resize(len)
     }
 }
