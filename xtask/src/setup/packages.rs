@@ -74,12 +74,16 @@ pub(super) fn install(_: &Workspace, scope: Scope) -> Result<(), Error> {
 
 /// The command that installs what is missing.
 pub(super) fn command(scope: Scope) -> String {
-    let names = missing(scope).join(" ");
-    let command = format!("apt-get update && apt-get install -y --no-install-recommends {names}   (as root)");
+    command_for(&missing(scope), super::machine::is_root())
+}
+
+fn command_for(missing: &[&str], is_root: bool) -> String {
+    let names = missing.join(" ");
+    let command = format!("apt-get update && apt-get install -y --no-install-recommends {names}");
+    let command = if is_root { command } else { format!("sudo sh -c '{command}'") };
     if names.contains("llvm-22") {
         command
-            + "\n             where the distribution has no LLVM 22: LLVM's own packages, \
-               https://apt.llvm.org (`llvm.sh 22`)"
+            + "\n    where the distribution has no LLVM 22, take LLVM's own packages first: https://apt.llvm.org"
     } else {
         command
     }
@@ -164,6 +168,15 @@ mod tests {
         for asked in packages {
             assert!(PACKAGES.iter().any(|package| package.name == asked), "{asked} is not in the list");
         }
+    }
+
+    #[test]
+    fn the_command_can_be_pasted_as_it_is() {
+        let (curl, llvm) = (["curl", "ethtool"], ["llvm-22-dev"]);
+        let install = "apt-get update && apt-get install -y --no-install-recommends curl ethtool";
+        assert_eq!(command_for(&curl, true), install);
+        assert_eq!(command_for(&curl, false), format!("sudo sh -c '{install}'"));
+        assert!(command_for(&llvm, true).contains("llvm-22-dev\n    where"));
     }
 
     #[test]
