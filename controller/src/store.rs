@@ -171,12 +171,13 @@ impl Store {
         serde_json::from_str(&text).map_err(|error| StoreError::Damaged { path, what: error.to_string() })
     }
 
-    /// Removes what belongs to a running dataplane. The hash key stays: the next one places flows alike.
+    /// Removes what belongs to a running dataplane. The hash key stays: the next one places flows alike. So does
+    /// the lock: whoever waits for it must not be left with a file that nobody else sees.
     ///
     /// # Errors
     /// [`StoreError::File`].
     pub fn forget(&self) -> Result<(), StoreError> {
-        for name in [LAST_GOOD, SLOTS, LOCK] {
+        for name in [LAST_GOOD, SLOTS] {
             let path = self.path(name);
             match fs::remove_file(&path) {
                 Err(source) if source.kind() != io::ErrorKind::NotFound => {

@@ -31,12 +31,24 @@ fn a_bad_file_exits_with_4_and_shows_every_mistake_at_its_place() {
 }
 
 #[test]
+fn a_file_that_is_no_text_exits_with_4_at_the_byte() {
+    let bed = Bed::new(GOOD);
+    fs::write(bed.folder.path().join("weir.toml"), b"version = 1\n# caf\xe9\n").unwrap();
+    for words in [vec!["check", &bed.file()], vec!["get", "flows", "--config", &bed.file()]] {
+        let said = bed.weir(&words);
+        assert_eq!(said.code, 4);
+        assert!(said.err.contains("weir.toml:2:6]") && said.err.contains("UTF-8"), "{}", said.err);
+    }
+}
+
+#[test]
 fn a_missing_file_exits_with_1_and_says_what_to_do() {
     let bed = Bed::new(GOOD);
     let said = bed.weir(&["check", "/nowhere/weir.toml"]);
     assert_eq!(said.code, 1);
     assert!(
-        said.err.contains("cannot read /nowhere/weir.toml") && said.err.contains("--config"),
+        said.err.contains("cannot read /nowhere/weir.toml")
+            && said.err.contains("a configuration that is there"),
         "{}",
         said.err
     );

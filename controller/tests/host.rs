@@ -96,6 +96,31 @@ fn a_missing_uplink_is_said_at_its_line_with_the_devices_there_are() {
 }
 
 #[test]
+fn a_vip_that_is_the_hosts_own_address_is_refused_unless_it_is_another_vpcs() {
+    let bed = Bed::new();
+    let on = |device: &str, address: &str| ip(&["-n", &bed.host.0, "address", "add", address, "dev", device]);
+    on("bridge0", "198.51.100.10/24");
+    on("slot0", "198.51.100.11/24");
+    on("up1", "198.51.100.12/24");
+    let listener = |address: &str| {
+        format!(
+            "\n[[uplink]]\ninterface = \"up1\"\nvpc = \"other\"\n[[vpc]]\nname = \"other\"\n\
+             [[listener]]\nname = \"web\"\nvpc = \"prod\"\naddress = \"{address}\"\nport = 80\n\
+             protocol = \"tcp\"\ntarget_group = \"web\"\n"
+        )
+    };
+    let slot = "interface = \"tap0\"";
+    for (address, device) in [("198.51.100.10", "bridge0"), ("198.51.100.11", "slot0")] {
+        let shown = bed.complaint(&(slot.to_owned() + &listener(address)));
+        assert!(shown.contains(&format!("{address} is the host's own address, on {device}")), "{shown}");
+        assert!(shown.contains("[weir.toml:24:11]"), "{shown}");
+    }
+    for address in ["198.51.100.12", "198.51.100.13"] {
+        assert_eq!(bed.resolve(&(slot.to_owned() + &listener(address))).problems, []);
+    }
+}
+
+#[test]
 fn a_slot_under_two_names_is_one_device_and_each_of_its_ports_one_target() {
     let bed = Bed::new();
     let and_inside = |port: u16| {

@@ -17,7 +17,7 @@ pub fn compile(config: &Config, hash_key: HashKey, slots: &BTreeMap<SlotName, In
         .listeners
         .iter()
         .map(|listener| {
-            let vip = Vip { address: listener.address, zone: listener.zone };
+            let vip = Vip { address: listener.address.value, zone: listener.zone };
             let heard = Listener { vip, protocol: listener.protocol.number(), port: listener.port };
             // At most MAX_GROUPS, as the configuration was checked.
             (heard, GroupId(listener.group as u32))

@@ -238,6 +238,7 @@ fn check_listeners(
     for listener in &draft.listeners {
         check_vip(listener, &draft.sandbox.values, problems);
         let zone = listener.vpc.as_ref().and_then(|vpc| known_vpc(vpc, zones, problems));
+        check_reachable(listener, draft, zone, problems);
         let group = listener.group.as_ref().and_then(|name| {
             let place = groups.get(name.value.as_str()).copied();
             if place.is_none() {
@@ -247,12 +248,30 @@ fn check_listeners(
             place
         });
         let checked = check_listener(listener, zone, group);
-        if let (Some(listener), Some(address)) = (&checked, &listener.address) {
-            check_overlap(listener, address.at, &mut seen, problems);
+        if let Some(listener) = &checked {
+            check_overlap(listener, &mut seen, problems);
         }
         listeners.push(checked);
     }
     listeners
+}
+
+/// A VPC without an uplink is an island: nobody could call the listener.
+fn check_reachable(listener: &ListenerDraft, draft: &Draft, zone: Option<Zone>, problems: &mut Problems) {
+    let (Some(vpc), Some(_)) = (&listener.vpc, zone) else { return };
+    // An uplink whose VPC could not be read may be the one.
+    let leads_there = |uplink: &UplinkDraft| uplink.vpc.as_ref().is_none_or(|name| name.value == vpc.value);
+    if !draft.uplinks.iter().any(leads_there) {
+        problems.add(Problem::new(
+            vpc.at,
+            format!("VPC \"{}\" has no uplink, so nobody can reach this listener", vpc.value),
+            "no [[uplink]] leads here",
+            format!(
+                "add an [[uplink]] with `vpc = \"{}\"`, or write the VPC of one that is there",
+                vpc.value
+            ),
+        ));
+    }
 }
 
 fn check_listener(draft: &ListenerDraft, zone: Option<Zone>, group: Option<usize>) -> Option<Listener> {
@@ -260,7 +279,7 @@ fn check_listener(draft: &ListenerDraft, zone: Option<Zone>, group: Option<usize
         name: draft.name.clone()?,
         vpc: draft.vpc.as_ref()?.value.clone(),
         zone: zone?,
-        address: draft.address?.value,
+        address: draft.address?,
         port: draft.port?.value,
         protocol: draft.protocol?.value,
         group: group?,
@@ -286,11 +305,10 @@ type Heard = (Zone, weir_path::addr::Ip4, L4Port, super::model::Protocol);
 
 fn check_overlap(
     listener: &Listener,
-    at: SourceSpan,
     seen: &mut BTreeMap<Heard, (String, SourceSpan)>,
     problems: &mut Problems,
 ) {
-    let Listener { zone, address, port, protocol, .. } = *listener;
+    let Listener { zone, address: At { value: address, at }, port, protocol, .. } = *listener;
     let name = &listener.name.value;
     match seen.entry((zone, address, port, protocol)) {
         Entry::Vacant(free) => {

@@ -103,7 +103,7 @@ pub(crate) struct ListenerDraft {
 impl Draft {
     pub(crate) fn read(root: &Spanned<DeTable<'_>>, problems: &mut Problems) -> Self {
         let mut file = Section::new(root.get_ref(), "the file", top(root));
-        file.required(problems, "version", "1", |value| values::number(value, VERSION, VERSION));
+        file.required(problems, "version", "1", |value| values::version(value, VERSION));
         let dataplane = file.section(problems, "dataplane", "[dataplane]");
         let sandbox = file.section(problems, "sandbox", "[sandbox]");
         let vpcs = file.sections(problems, "vpc", "[[vpc]]");

@@ -37,6 +37,27 @@ pub struct Document {
 }
 
 impl Document {
+    /// The document of these bytes.
+    ///
+    /// # Errors
+    /// [`Invalid`], at the first byte that is no text.
+    pub fn from_bytes(name: &str, bytes: Vec<u8>) -> Result<Self, Invalid> {
+        let name = name.to_owned();
+        let error = match String::from_utf8(bytes) {
+            Ok(text) => return Ok(Self { name, text }),
+            Err(error) => error,
+        };
+        let at = error.utf8_error().valid_up_to();
+        let text = String::from_utf8_lossy(error.as_bytes()).into_owned();
+        let problem = Problem::new(
+            reader::span(at..at + char::REPLACEMENT_CHARACTER.len_utf8()),
+            "this is not text",
+            "no character of UTF-8 begins with this byte, or goes on like this",
+            "save the file as UTF-8",
+        );
+        Err(Self { name, text }.invalid(vec![problem]))
+    }
+
     /// Reads and checks everything that can be known without looking at the host.
     ///
     /// # Errors

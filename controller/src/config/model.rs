@@ -195,7 +195,7 @@ pub struct Listener {
     /// The VPC.
     pub zone: Zone,
     /// The virtual address.
-    pub address: Ip4,
+    pub address: At<Ip4>,
     /// The port.
     pub port: L4Port,
     /// The protocol.

@@ -86,7 +86,7 @@ const MISTAKES: &[Mistake] = &[
         replace: "version = 1",
         by: "version = 2",
         at: "1:11",
-        says: &["2 is out of range", "from 1 to 1"],
+        says: &["version 2", "write `version = 1`"],
     },
     Mistake {
         replace: "protocol = \"tcp\"",
@@ -219,6 +219,12 @@ const MISTAKES: &[Mistake] = &[
         by: "version = 1\ndataplane.pin_dir = \"weir\"\n",
         at: "2:21",
         says: &["\"weir\" is not an absolute path"],
+    },
+    Mistake {
+        replace: "[[uplink]]\ninterface = \"eth0\"\nvpc = \"prod\"\n",
+        by: "",
+        at: "23:7",
+        says: &["VPC \"prod\" has no uplink", "add an [[uplink]] with `vpc = \"prod\"`"],
     },
     Mistake { replace: "[[vpc]]", by: "[vpc]", at: "3:1", says: &["a list of tables is wanted", "[[vpc]]"] },
 ];

@@ -19,7 +19,7 @@ const LONGEST_INTERFACE_NAME: usize = 15;
 pub(crate) fn text(value: Value<'_>, example: &str) -> Result<String, Problem> {
     match value.value {
         DeValue::String(text) => Ok(text.to_string()),
-        _ => Err(wrong_type(&value, "a text", &format!("a text in quotes, like `{example}`"))),
+        _ => Err(wrong_type(&value, "a text", &format!("a text in quotes, like `\"{example}\"`"))),
     }
 }
 
@@ -37,34 +37,47 @@ pub(crate) fn number(value: Value<'_>, least: u32, most: u32) -> Result<u32, Pro
     let DeValue::Integer(number) = value.value else {
         return Err(wrong_type(&value, "a whole number", &format!("{range}, without quotes")));
     };
-    i64::from_str_radix(number.as_str(), number.radix())
-        .ok()
-        .and_then(|number| u32::try_from(number).ok())
-        .filter(|number| (least..=most).contains(number))
-        .ok_or_else(|| {
-            Problem::new(
-                value.at,
-                format!("{number} is out of range"),
-                format!("not from {least} to {most}"),
-                format!("write {range}"),
-            )
-        })
+    integer(&value).filter(|number| (least..=most).contains(number)).ok_or_else(|| {
+        Problem::new(
+            value.at,
+            format!("{number} is out of range"),
+            format!("not from {least} to {most}"),
+            format!("write {range}"),
+        )
+    })
+}
+
+fn integer(value: &Value<'_>) -> Option<u32> {
+    let DeValue::Integer(number) = value.value else { return None };
+    u32::from_str_radix(number.as_str(), number.radix()).ok()
+}
+
+/// The version of the file's format, which is this one.
+pub(crate) fn version(value: Value<'_>, supported: u32) -> Result<u32, Problem> {
+    match (value.value, integer(&value)) {
+        (_, Some(version)) if version == supported => Ok(version),
+        (DeValue::Integer(other), _) => Err(Problem::new(
+            value.at,
+            format!("version {other} of this file's format is not known"),
+            "not a version that this build reads",
+            format!("write `version = {supported}`"),
+        )),
+        _ => Err(wrong_type(&value, "a whole number", &format!("`version = {supported}`, without quotes"))),
+    }
 }
 
 /// A port that can be served on.
 pub(crate) fn port(value: Value<'_>) -> Result<L4Port, Problem> {
-    let at = value.at;
-    match number(value, 0, u32::from(u16::MAX)) {
-        Ok(0) => Err(Problem::new(
-            at,
+    if integer(&value) == Some(0) {
+        return Err(Problem::new(
+            value.at,
             "port 0 can't be served on",
             "no packet has this port",
             "write the port, a number from 1 to 65535",
-        )),
-        // In range, as just read.
-        Ok(number) => Ok(L4Port::new(number as u16)),
-        Err(problem) => Err(problem),
+        ));
     }
+    // In range, as just read.
+    number(value, 1, u32::from(u16::MAX)).map(|number| L4Port::new(number as u16))
 }
 
 /// The name of something in this file.
@@ -143,7 +156,7 @@ pub(crate) fn address(value: Value<'_>) -> Result<Ip4, Problem> {
         |why: &str, help: String| Problem::new(at, format!("\"{written}\" is not an address"), why, help);
     if let Some((address, _)) = written.split_once('/').filter(|(a, _)| Ipv4Addr::from_str(a).is_ok()) {
         return Err(wrong(
-            "a prefix, where one address is wanted",
+            "one address is wanted, without a prefix length",
             format!("drop the prefix length: write \"{address}\""),
         ));
     }

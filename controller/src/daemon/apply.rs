@@ -12,6 +12,7 @@ use weir_dataplane::image::Image;
 use weir_dataplane::{AttachPoint, Attachment, Dataplane, Error};
 use weir_path::addr::{IfIndex, InterfaceId};
 use weir_path::hash::HashKey;
+use weir_path::tables::Interface;
 
 /// What is left to do afterwards.
 pub(super) struct Applied {
@@ -36,7 +37,11 @@ pub(super) fn apply(
 }
 
 /// The steps after the configuration went live. A failure is reported, and the next plan holds the step again.
-fn clear_away(dataplane: &mut Dataplane, config: &Config, resolved: &Resolved) -> Result<Applied, RunError> {
+pub(super) fn clear_away(
+    dataplane: &mut Dataplane,
+    config: &Config,
+    resolved: &Resolved,
+) -> Result<Applied, RunError> {
     // Looked at again: until just now, flows were still opened towards slots that are no longer wanted.
     let plan = plan::plan(&resolved.wanted, &config.sandbox, &observe(dataplane)?)?;
     let mut unsettled = plan.draining;
@@ -51,18 +56,26 @@ fn clear_away(dataplane: &mut Dataplane, config: &Config, resolved: &Resolved) -
 
 fn observe(dataplane: &Dataplane) -> Result<Observed, RunError> {
     let tables = dataplane.tables();
-    let attached = dataplane.attachments()?.into_iter().map(|it| (it.ifindex, point_of(it.point))).collect();
+    let attached: Vec<_> =
+        dataplane.attachments()?.into_iter().map(|it| (it.ifindex, point_of(it.point))).collect();
     let flows = tables.flows()?;
     let zones = flows.iter().flat_map(|(key, flow)| [key.zone, flow.other.zone]);
     let flow_bindings: BTreeSet<u32> =
         zones.filter(|zone| zone.is_binding()).map(|zone| zone.number()).collect();
     let interfaces = tables.interfaces()?;
-    let exists = |ifindex: &IfIndex| {
-        // nix 0.31 makes an empty name of a device that does not exist.
-        nix::net::if_::if_indextoname(ifindex.0).is_ok_and(|name| !name.is_empty())
-    };
-    let present = interfaces.iter().map(|interface| interface.egress.ifindex).filter(exists).collect();
+    // A slot's program goes with its device: without it, the index is another device's by now.
+    let has_program = |it: &Interface| attached.iter().any(|(ifindex, _)| *ifindex == it.egress.ifindex);
+    let present = interfaces
+        .iter()
+        .filter(|it| exists(it.egress.ifindex) && (!it.zone.is_binding() || has_program(it)))
+        .map(|it| it.egress.ifindex)
+        .collect();
     Ok(Observed { interfaces, attached, flow_bindings, present })
+}
+
+fn exists(ifindex: IfIndex) -> bool {
+    // nix 0.31 makes an empty name of a device that does not exist.
+    nix::net::if_::if_indextoname(ifindex.0).is_ok_and(|name| !name.is_empty())
 }
 
 /// The steps before the configuration goes live, and then that. Where anything fails, what was done is undone in
@@ -108,6 +121,10 @@ fn run(dataplane: &mut Dataplane, step: &Step, resolved: &Resolved) -> Result<()
         Step::EndFlows(zone) => {
             let entries = dataplane.tables().forget_zone(*zone)?;
             info!(?zone, entries, "ended the flows of a slot that is gone");
+        }
+        Step::EndFlowsBy(id) => {
+            let entries = dataplane.tables().forget_interface(*id)?;
+            info!(%id, entries, "ended the flows that left by an uplink that is gone");
         }
     }
     Ok(())

@@ -34,7 +34,7 @@ const TICK: Duration = Duration::from_secs(10);
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
     /// The file can't be read.
-    #[error("cannot read {}: {source}; name the configuration with --config", path.display())]
+    #[error("cannot read {}: {source}; name a configuration that is there and may be read", path.display())]
     Unreadable {
         /// The file.
         path: PathBuf,
@@ -175,11 +175,16 @@ impl Daemon {
                 self.status()
             }
             Err(why) => {
-                error!("the configuration in force stays: {why}");
                 match &why {
-                    RunError::Invalid(invalid) => format!("reload refused: {}", invalid.summary()),
-                    // A status is one line.
-                    other => format!("reload refused: {other}").replace('\n', " "),
+                    RunError::Invalid(invalid) => {
+                        error!("the configuration in force stays:\n{why}");
+                        format!("reload refused: {}", invalid.summary())
+                    }
+                    other => {
+                        error!("the configuration in force stays: {other}");
+                        // A status is one line.
+                        format!("reload refused: {other}").replace('\n', " ")
+                    }
                 }
             }
         };
@@ -214,12 +219,14 @@ impl Daemon {
             }
         };
         self.report_left_out(&resolved);
-        if !self.unsettled && self.in_force.as_ref() == Some(&resolved.devices()) {
+        let settled = if self.in_force.as_ref() == Some(&resolved.devices()) {
             // Most events are of devices that nobody named, or of what was done just now.
-            return;
-        }
-        match self.put_in_force(&resolved) {
-            Ok(()) => self.save(&resolved),
+            self.clear_away(&resolved)
+        } else {
+            self.put_in_force(&resolved).map(|()| self.save(&resolved))
+        };
+        match settled {
+            Ok(()) => {}
             Err(error) => {
                 self.unsettled = true;
                 warn!("{why}, but it could not be followed; trying again: {error}");
@@ -230,12 +237,22 @@ impl Daemon {
     /// Says what is left out, once each time it changes.
     fn report_left_out(&mut self, resolved: &Resolved) {
         let left_out: BTreeSet<_> = resolved.problems.iter().map(ToString::to_string).collect();
-        left_out.difference(&self.left_out).for_each(|problem| warn!("left out: {problem}"));
+        left_out.difference(&self.left_out).for_each(|problem| warn!("on this host: {problem}"));
         self.left_out.difference(&left_out).for_each(|problem| info!("no longer so: {problem}"));
         self.left_out = left_out;
     }
 
+    /// Takes away what has drained since, where something was left to do.
+    fn clear_away(&mut self, resolved: &Resolved) -> Result<(), RunError> {
+        if self.unsettled {
+            self.unsettled = apply::clear_away(&mut self.dataplane, &self.config, resolved)?.unsettled;
+        }
+        Ok(())
+    }
+
     fn put_in_force(&mut self, resolved: &Resolved) -> Result<(), RunError> {
+        // Where it fails, all of it is tried again.
+        self.in_force = None;
         let Applied { unsettled } = apply::apply(&mut self.dataplane, &self.config, self.hash_key, resolved)?;
         self.unsettled = unsettled;
         self.in_force = Some(resolved.devices());
@@ -259,9 +276,9 @@ impl Daemon {
 }
 
 fn read(path: &Path) -> Result<Document, RunError> {
-    let text = std::fs::read_to_string(path)
-        .map_err(|source| RunError::Unreadable { path: path.to_owned(), source })?;
-    Ok(Document { name: path.display().to_string(), text })
+    let bytes =
+        std::fs::read(path).map_err(|source| RunError::Unreadable { path: path.to_owned(), source })?;
+    Document::from_bytes(&path.display().to_string(), bytes).map_err(RunError::Invalid)
 }
 
 async fn resolve(document: &Document, config: &Config, host: &Host) -> Result<Resolved, RunError> {

@@ -127,9 +127,9 @@ impl Source {
 /// [`GetError::Unreadable`], [`GetError::Invalid`].
 pub fn dataplane_section(path: &Path) -> Result<DataplaneSection, GetError> {
     let name = path.display().to_string();
-    let text = std::fs::read_to_string(path)
-        .map_err(|source| GetError::Unreadable { name: name.clone(), source })?;
-    Document { name, text }.parse_dataplane().map_err(GetError::Invalid)
+    let bytes = std::fs::read(path).map_err(|source| GetError::Unreadable { name: name.clone(), source })?;
+    let document = Document::from_bytes(&name, bytes).map_err(GetError::Invalid)?;
+    document.parse_dataplane().map_err(GetError::Invalid)
 }
 
 fn show<T: serde::Serialize + ?Sized>(

@@ -128,7 +128,7 @@ pub(super) fn listeners(config: &Config) -> Vec<ListenerView> {
             Some(ListenerView {
                 name: listener.name.value.clone(),
                 vpc: listener.vpc.clone(),
-                address: listener.address.to_string(),
+                address: listener.address.value.to_string(),
                 port: listener.port.number(),
                 protocol: listener.protocol.name(),
                 target_group: group.name.value.clone(),

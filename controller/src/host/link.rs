@@ -5,12 +5,14 @@ use futures_util::{StreamExt, TryStreamExt};
 use rtnetlink::Handle;
 use rtnetlink::packet_core::{NLM_F_REQUEST, NetlinkMessage, NetlinkPayload};
 use rtnetlink::packet_route::RouteNetlinkMessage;
+use rtnetlink::packet_route::address::{AddressAttribute, AddressMessage};
 use rtnetlink::packet_route::link::{InfoKind, LinkAttribute, LinkInfo, LinkMessage};
 use rtnetlink::packet_route::nsid::{NsidAttribute, NsidMessage};
 use std::collections::BTreeMap;
 use std::fmt;
+use std::net::IpAddr;
 use std::os::fd::{AsRawFd, BorrowedFd};
-use weir_path::addr::{IfIndex, Mac};
+use weir_path::addr::{IfIndex, Ip4, Mac};
 
 /// One device.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -73,6 +75,23 @@ pub(super) async fn devices(handle: &Handle) -> Result<BTreeMap<IfIndex, Device>
             source: Box::new(source),
         })?;
     Ok(messages.iter().map(device).map(|device| (device.ifindex, device)).collect())
+}
+
+/// Every IPv4 address of the namespace, and the device it is on.
+pub(super) async fn addresses(handle: &Handle) -> Result<Vec<(Ip4, IfIndex)>, HostError> {
+    let error = |source| HostError::Request { doing: "listing the addresses", source: Box::new(source) };
+    let messages: Vec<AddressMessage> =
+        handle.address().get().execute().try_collect().await.map_err(error)?;
+    let own = messages.iter().flat_map(|message| {
+        message.attributes.iter().filter_map(|attribute| match attribute {
+            // Not `Address`, which is the other end's on a point-to-point device.
+            AddressAttribute::Local(IpAddr::V4(address)) => {
+                Some((Ip4::from(*address), IfIndex(message.header.index)))
+            }
+            _ => None,
+        })
+    });
+    Ok(own.collect())
 }
 
 fn device(message: &LinkMessage) -> Device {

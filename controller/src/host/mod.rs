@@ -20,7 +20,7 @@ use rtnetlink::{Handle, MulticastGroup, new_connection, new_multicast_connection
 use std::cell::OnceCell;
 use std::collections::BTreeMap;
 use std::io;
-use weir_path::addr::IfIndex;
+use weir_path::addr::{IfIndex, Ip4};
 
 /// Netlink connections to the namespace that the daemon runs in: one for questions, one that hears of changes, so
 /// that a storm of changes can't drown an answer.
@@ -97,6 +97,14 @@ impl Host {
             Some(path) => slot_in(Namespace::new(path.clone()), &name.interface, around),
             None => slot_here(&name.interface, around),
         }
+    }
+
+    /// Every IPv4 address that the host itself has in this namespace, and the device it is on.
+    ///
+    /// # Errors
+    /// [`HostError::Request`].
+    pub async fn addresses(&self) -> Result<Vec<(Ip4, IfIndex)>, HostError> {
+        link::addresses(&self.handle).await
     }
 
     /// What slots are looked for in.

@@ -1,11 +1,11 @@
 //! From the names in the configuration to the devices of the host, with everything that doesn't fit.
 
 use super::{Device, Host, HostError, Kind, SlotDevice, Surroundings, device_named};
-use crate::config::{At, Config, Problem, SlotName, TargetGroup, Uplink, UplinkHook};
+use crate::config::{At, Config, Listener, Problem, SlotName, TargetGroup, Uplink, UplinkHook};
 use crate::plan::{Point, Wanted, WantedSlot, WantedUplink};
 use miette::SourceSpan;
 use std::collections::BTreeMap;
-use weir_path::addr::IfIndex;
+use weir_path::addr::{IfIndex, Ip4};
 use weir_path::layout::MAX_IFINDEX;
 use weir_path::tables::Delivery;
 
@@ -57,6 +57,10 @@ impl Host {
         for group in &config.groups {
             twice_in_a_group(group, &mut resolved);
         }
+        let addresses = self.addresses().await?;
+        for listener in &config.listeners {
+            resolved.problems.extend(hosts_own(listener, &addresses, &resolved.wanted, &around.devices));
+        }
         Ok(resolved)
     }
 
@@ -86,6 +90,31 @@ impl Host {
         }
         into.slots.insert(slot.value.clone(), found);
     }
+}
+
+/// A VIP is Weir's alone: were it the host's as well, the host would lose its SSH sessions to it. An address on
+/// an uplink of another VPC is another address.
+fn hosts_own(
+    listener: &Listener,
+    addresses: &[(Ip4, IfIndex)],
+    wanted: &Wanted,
+    devices: &BTreeMap<IfIndex, Device>,
+) -> Option<Problem> {
+    let vip = listener.address.value;
+    let elsewhere =
+        |on: IfIndex| wanted.uplinks.iter().any(|it| it.ifindex == on && it.zone != listener.zone);
+    let (_, on) = addresses.iter().find(|(address, on)| *address == vip && !elsewhere(*on))?;
+    let device = devices.get(on).map_or("another device", |device| &device.name);
+    Some(Problem::new(
+        listener.address.at,
+        format!(
+            "{vip} is the host's own address, on {device}: a listener there would take all of its traffic"
+        ),
+        format!("{device} has this address"),
+        format!(
+            "write an address that no machine has, or take it off the host: `ip address del {vip} dev {device}`"
+        ),
+    ))
 }
 
 fn wanted_uplink(uplink: &Uplink, devices: &BTreeMap<IfIndex, Device>) -> Result<WantedUplink, Problem> {

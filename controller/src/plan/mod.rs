@@ -91,6 +91,8 @@ pub enum Step {
     Forget(Interface),
     /// End all flows of an address space.
     EndFlows(Zone),
+    /// End all flows that leave by this interface.
+    EndFlowsBy(InterfaceId),
 }
 
 impl Step {
@@ -139,6 +141,7 @@ impl fmt::Display for Step {
                 write!(f, "forget interface {} of device {}", egress.id, egress.ifindex)
             }
             Self::EndFlows(zone) => write!(f, "end the flows of {zone:?}"),
+            Self::EndFlowsBy(id) => write!(f, "end the flows that leave by interface {id}"),
         }
     }
 }
@@ -267,6 +270,9 @@ fn take_away(plan: &mut Plan, wanted: &Wanted, unwanted: &Unwanted, observed: &O
     // The record goes last: where ending the flows fails, it is what tells the next plan of them.
     for gone in &unwanted.gone {
         plan.after.extend([Step::EndFlows(gone.zone), Step::Forget(*gone)]);
+    }
+    for lost in &unwanted.lost {
+        plan.after.extend([Step::EndFlowsBy(lost.egress.id), Step::Forget(*lost)]);
     }
     plan.after.extend(unwanted.orphans.iter().map(|zone| Step::EndFlows(*zone)));
     plan.after.extend(unwanted.done.iter().map(|record| Step::Forget(*record)));

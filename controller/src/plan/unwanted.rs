@@ -14,6 +14,8 @@ pub(super) struct Unwanted {
     pub(super) done: Vec<Interface>,
     /// What has lost its device, and its flows with it.
     pub(super) gone: Vec<Interface>,
+    /// Uplinks that have lost their device, while another one leads to the same VPC.
+    pub(super) lost: Vec<Interface>,
     /// Bindings that have flows but no slot: what a crash can leave.
     pub(super) orphans: Vec<Zone>,
 }
@@ -27,6 +29,10 @@ impl Unwanted {
             let has_flows = zone.is_binding() && observed.flow_bindings.contains(&zone.number());
             let fate = match records.get(&ifindex) {
                 Some(record) if record == known => continue,
+                // Its flows would go on to a device that isn't there; those of the VPC's other uplinks go on.
+                _ if is_left(zone) && !zone.is_binding() && !observed.present.contains(&ifindex) => {
+                    &mut unwanted.lost
+                }
                 // The same slot or VPC under another record, here or on another device: its flows go on.
                 _ if is_left(zone) => &mut unwanted.done,
                 // The device is gone, or is another thing now.
