@@ -254,11 +254,66 @@ mod tests {
     }
 
     #[test]
+    fn addresses_are_shown_as_people_write_them() {
+        extern crate std;
+        use std::format;
+        assert_eq!(format!("{0} {0:?}", Ip4([198, 51, 100, 10])), "198.51.100.10 198.51.100.10");
+        assert_eq!(format!("{0} {0:?}", L4Port::new(8080)), "8080 8080");
+        assert_eq!(
+            format!("{0} {0:?}", Mac([2, 0x57, 0, 0xab, 1, 0])),
+            "02:57:00:ab:01:00 02:57:00:ab:01:00"
+        );
+        assert_eq!(
+            format!("{:?} {:?}", Zone::of_vpc(7).unwrap(), Zone::of_binding(8).unwrap()),
+            "vpc:7 binding:8"
+        );
+        assert_eq!(format!("{} {}", IfIndex(3), InterfaceId(4)), "3 4");
+        let address = core::net::Ipv4Addr::new(10, 1, 2, 3);
+        assert_eq!(core::net::Ipv4Addr::from(Ip4::from(address)), address);
+    }
+
+    #[test]
+    fn a_mac_is_one_stations_or_a_groups() {
+        assert!(Mac([2, 0xff, 0xff, 0xff, 0xff, 0xff]).is_unicast());
+        assert!(!Mac([1, 0, 0x5e, 0, 0, 1]).is_unicast());
+        assert!(!Mac::BROADCAST.is_unicast());
+    }
+
+    #[test]
+    fn every_byte_of_an_address_tells_it_from_another() {
+        for at in 0..6 {
+            let mut other = [0; 6];
+            other[at] = 1;
+            assert_ne!(Mac(other), Mac([0; 6]));
+        }
+        for at in 0..3 {
+            let mut other = [0; 3];
+            other[at] = 1;
+            assert_ne!(Zone(other), Zone([0; 3]));
+        }
+    }
+
+    #[test]
     fn only_unicast_addresses_of_other_machines_may_be_sources() {
-        for good in [[10, 0, 0, 1], [1, 0, 0, 0], [126, 1, 2, 3], [128, 0, 0, 1], [223, 255, 255, 255]] {
+        for good in [
+            [10, 0, 0, 1],
+            [1, 0, 0, 0],
+            [126, 1, 2, 3],
+            [128, 0, 0, 1],
+            [223, 255, 255, 255],
+            [128, 1, 2, 3],
+        ] {
             assert!(Ip4(good).may_be_source(), "{good:?}");
         }
-        for bad in [[0, 0, 0, 0], [127, 0, 0, 1], [224, 0, 0, 1], [240, 0, 0, 1], [255, 255, 255, 255]] {
+        for bad in [
+            [0, 0, 0, 0],
+            [0, 255, 255, 255],
+            [224, 0, 0, 0],
+            [127, 0, 0, 1],
+            [224, 0, 0, 1],
+            [240, 0, 0, 1],
+            [255, 255, 255, 255],
+        ] {
             assert!(!Ip4(bad).may_be_source(), "{bad:?}");
         }
     }

@@ -164,3 +164,51 @@ const _: () = {
     assert!(size_of::<CellLine>() == 64);
     assert!(MAX_CELLS.is_multiple_of(CELLS_IN_LINE));
 };
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn the_two_halves_of_a_table_never_meet() {
+        let [even, odd] = [Half::of_epoch(0), Half::of_epoch(1)];
+        let ends = |half| {
+            [
+                [group_index(half, GroupId(0)), group_index(half, GroupId(MAX_GROUPS - 1))],
+                [target_index(half, 0), target_index(half, MAX_TARGETS - 1)],
+                [cell_line(half, 0), cell_line(half, MAX_CELLS - 1)],
+            ]
+        };
+        let lines = MAX_CELLS / CELLS_IN_LINE;
+        assert_eq!(ends(even), [[0, MAX_GROUPS - 1], [0, MAX_TARGETS - 1], [0, lines - 1]]);
+        assert_eq!(
+            ends(odd),
+            [[MAX_GROUPS, 2 * MAX_GROUPS - 1], [MAX_TARGETS, 2 * MAX_TARGETS - 1], [lines, 2 * lines - 1]]
+        );
+        assert_eq!((cell_line(even, CELLS_IN_LINE - 1), cell_line(even, CELLS_IN_LINE)), (0, 1));
+        let vip = Vip::default();
+        assert_ne!(VipKey::new(even, vip), VipKey::new(odd, vip));
+        assert_ne!(ListenerKey::new(even, Listener::default()), ListenerKey::new(odd, Listener::default()));
+    }
+
+    #[test]
+    fn every_hook_and_reason_has_a_counter_of_its_own() {
+        let entered = Hook::ALL.map(entered_counter);
+        let left = Hook::ALL
+            .into_iter()
+            .flat_map(|hook| Reason::ALL.iter().map(move |why| reason_counter(hook, *why)));
+        let all: BTreeSet<_> = entered.into_iter().chain(left).collect();
+        assert_eq!(all, (0..COUNTERS).collect());
+        assert_eq!(Hook::ALL.map(Hook::name), ["uplink_xdp", "uplink_tc", "slot_tc"]);
+    }
+
+    #[test]
+    fn an_empty_place_is_no_interface() {
+        assert_eq!(interface_stored(0), None);
+        for id in [0, 1, MAX_INTERFACES] {
+            assert_eq!(interface_stored(stored_interface(InterfaceId(id))), Some(InterfaceId(id)));
+        }
+    }
+}

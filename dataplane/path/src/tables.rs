@@ -232,3 +232,17 @@ const _: () = {
     assert!(size_of::<Group>() == 16 && align_of::<Group>() == 4);
     assert!(size_of::<Target>() == 8 && align_of::<Target>() == 4);
 };
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_lowest_bit_of_the_epoch_says_which_half_is_live() {
+        for (epoch, live) in [(0, 0), (1, 1), (2, 0), (u64::MAX, 1)] {
+            let half = Half::of_epoch(epoch);
+            assert_eq!((half.index(), half.other().index()), (live, 1 - live));
+            assert_eq!(half.other().other(), half);
+        }
+    }
+}
