@@ -15,6 +15,12 @@ pub enum Error {
         /// The folder.
         pin_dir: PathBuf,
     },
+    /// The pin folder has a name that a BPF filesystem does not take.
+    #[error("{} has a dot in its name, which a BPF filesystem does not take; name pin_dir without one", pin_dir.display())]
+    Dotted {
+        /// The folder.
+        pin_dir: PathBuf,
+    },
     /// Another process runs on the pin folder.
     #[error("another process runs the dataplane under {}; stop it with `weir stop`, or use another pin_dir", pin_dir.display())]
     Busy {

@@ -88,6 +88,10 @@ impl Pins {
         if filesystem != BPF_FS_MAGIC {
             return Err(Error::NotBpffs { pin_dir: self.pin_dir.clone() });
         }
+        // kernel/bpf/inode.c, `bpf_lookup`: dots are kept for the kernel's own files.
+        if self.pin_dir.file_name().is_some_and(|name| name.as_bytes().contains(&b'.')) {
+            return Err(Error::Dotted { pin_dir: self.pin_dir.clone() });
+        }
         for folder in entries(&self.pin_dir)? {
             let found = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
             if found != schema_name() {

@@ -162,6 +162,13 @@ fn a_folder_that_is_not_on_a_bpffs_is_refused_with_the_remedy() {
 }
 
 #[test]
+fn a_folder_with_a_dot_in_its_name_is_refused_by_name() {
+    let options = Options { pin_dir: "/sys/fs/bpf/weir.dotted".into(), max_flows: 1024 };
+    let Err(error) = Dataplane::open(&options) else { panic!("it was opened") };
+    assert!(matches!(error, Error::Dotted { .. }), "{error}");
+}
+
+#[test]
 fn tables_that_nobody_made_are_not_running() {
     let Err(error) = Tables::open(Path::new("/sys/fs/bpf/weir-nobody")) else { panic!("it was opened") };
     assert!(matches!(error, Error::NotRunning { .. }), "{error}");

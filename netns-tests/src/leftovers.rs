@@ -3,8 +3,6 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::thread;
-use std::time::{Duration, Instant};
 
 use aya::programs::SchedClassifier;
 use aya::programs::tc::TcAttachType;
@@ -20,9 +18,6 @@ pub struct Watch {
     links: BTreeSet<String>,
 }
 
-/// The kernel detaches an unpinned link in a work queue, a moment after the pin is gone.
-const WORK_QUEUE: Duration = Duration::from_secs(1);
-
 /// Devices that the topology makes. One of these in the namespace of the tests got there by mistake.
 const DEVICES: [&str; 5] = ["c0", "rc0", "rh0", "hu0", "sb"];
 
@@ -34,14 +29,7 @@ impl Watch {
 
     /// Programs that stay attached to these devices of a namespace.
     pub fn attachments(&self, netns: &Netns, devices: &[String]) -> Result<Vec<String>, Error> {
-        let begun = Instant::now();
-        loop {
-            let left = attached(netns, devices)?;
-            if left.is_empty() || begun.elapsed() > WORK_QUEUE {
-                return Ok(left);
-            }
-            thread::yield_now();
-        }
+        attached(netns, devices)
     }
 
     /// Processes that still run in these namespaces. To be asked before the namespaces are deleted.

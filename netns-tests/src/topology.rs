@@ -178,6 +178,12 @@ impl Testbed {
         Ok(())
     }
 
+    /// Where its daemon pins.
+    #[must_use]
+    pub fn pin_dir(&self) -> &Path {
+        &self.pin_dir
+    }
+
     /// A folder for files of this run.
     #[must_use]
     pub fn dir(&self) -> &Path {

@@ -14,7 +14,6 @@ use weir_netns_tests::error::Tested;
 use weir_netns_tests::load::{self, Load};
 use weir_netns_tests::talk::{Chat, Conversation};
 use weir_netns_tests::topology::{Topology, VIP, vip};
-use weir_netns_tests::waiting::{PATIENCE, until};
 use weir_path::Reason;
 
 const SOME: u64 = 500;
@@ -131,9 +130,47 @@ fn stopping_leaves_the_dataplane_forwarding_and_releasing_takes_it_away() -> Tes
     assert_eq!(load::requests(&bed.client, VIP, 100)?.failed(), 0);
 
     weir.release()?;
-    // The kernel detaches in a work queue, so the last program may still be on its way out.
-    until("a request that nobody serves", PATIENCE, String::new, || {
-        Ok((load::requests(&bed.client, VIP, 1)?.failed() == 1).then_some(()))
-    })?;
+    assert_eq!(load::requests(&bed.client, VIP, 1)?.failed(), 1);
     Ok(bed.finish_without_weir()?)
+}
+
+#[test]
+fn an_uplink_changes_its_hook_and_every_hook_serves() -> Tested {
+    let mut bed = Topology { name: "hooks", sandboxes: 1 }.build()?;
+    bed.serve_http()?;
+    let mut weir = bed.weir(&config(1))?;
+    let xdp = config(1).toml(&bed);
+
+    for hook in ["xdp-generic", "xdp", "tc", "xdp-generic", "tc", "xdp"] {
+        let text = xdp.replacen("hook = \"xdp\"", &format!("hook = \"{hook}\""), 1);
+        weir.write(&text)?;
+        let status = weir.reload()?;
+        assert!(!status.contains("refused"), "{hook}: {status}\n{}", weir.log());
+        assert_eq!(load::requests(&bed.client, VIP, 50)?.failed(), 0, "{hook}");
+    }
+    Ok(bed.finish(weir)?)
+}
+
+#[test]
+fn a_second_dataplane_on_the_same_uplink_is_refused_and_leaves_nothing() -> Tested {
+    let mut bed = Topology { name: "second", sandboxes: 1 }.build()?;
+    bed.serve_http()?;
+    let weir = bed.weir(&config(1))?;
+    let own = config(1).toml(&bed);
+    let other_pins = bed.pin_dir().with_file_name(format!("weir-other-{}", std::process::id()));
+    let other = own
+        .replace(&bed.pin_dir().display().to_string(), &other_pins.display().to_string())
+        .replace("/state\"", "/second-state\"");
+
+    let same = weir.try_command(&["run"])?;
+    weir.write(&other)?;
+    let second = weir.try_command(&["run"])?;
+    weir.write(&own)?;
+
+    let said = [&same, &second].map(|run| String::from_utf8_lossy(&run.stderr).into_owned());
+    assert!(!same.status.success() && said[0].contains("pid"), "{}", said[0]);
+    assert!(!second.status.success() && said[1].contains("XDP"), "{}", said[1]);
+    assert!(!other_pins.exists(), "{} is left behind", other_pins.display());
+    assert_eq!(load::requests(&bed.client, VIP, 50)?.failed(), 0);
+    Ok(bed.finish(weir)?)
 }

@@ -118,7 +118,9 @@ pub async fn run(path: &Path) -> Result<(), RunError> {
         _held: held,
     };
     daemon.report_left_out(&resolved);
-    daemon.put_in_force(&resolved)?;
+    if let Err(why) = daemon.put_in_force(&resolved) {
+        return Err(daemon.give_up(why));
+    }
     daemon.save(&resolved);
     notify(&[NotifyState::Ready, NotifyState::Status(&daemon.status())]);
     daemon.serve(signals).await;
@@ -145,6 +147,19 @@ struct Daemon {
 }
 
 impl Daemon {
+    /// A dataplane that never worked is not left behind; one that was adopted stays what it is.
+    fn give_up(self, why: RunError) -> RunError {
+        let (origin, pin_dir) = (self.dataplane.origin(), self.config.dataplane.pin_dir.clone());
+        // The folder is this process's until here.
+        drop(self);
+        if origin == Origin::New
+            && let Err(error) = weir_dataplane::release(&pin_dir)
+        {
+            warn!("could not clear {} away: {error}", pin_dir.display());
+        }
+        why
+    }
+
     async fn serve(&mut self, mut signals: Signals) {
         let mut tick = interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -252,7 +267,7 @@ impl Daemon {
 
     fn put_in_force(&mut self, resolved: &Resolved) -> Result<(), RunError> {
         // Where it fails, all of it is tried again.
-        self.in_force = None;
+        (self.in_force, self.unsettled) = (None, true);
         let Applied { unsettled } = apply::apply(&mut self.dataplane, &self.config, self.hash_key, resolved)?;
         self.unsettled = unsettled;
         self.in_force = Some(resolved.devices());
