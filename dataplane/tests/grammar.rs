@@ -22,6 +22,12 @@ const PACKETS: usize = 100_000;
 fn a_hundred_thousand_random_packets_end_alike_on_the_slice_on_xdp_and_on_tc() {
     enter_town();
     let seed = env::var("WEIR_SEED").map_or(1, |seed| seed.parse().expect("WEIR_SEED is a number"));
+    // Ten sequences where `cargo xtask test --long` asks for what takes more.
+    let sequences = if env::var_os("WEIR_LONG").is_some() { 10 } else { 1 };
+    (seed..seed + sequences).for_each(all_alike);
+}
+
+fn all_alike(seed: u64) {
     let [mut xdp, mut tc] = [On::Xdp, On::Tc].map(Kernel::new);
     let state =
         grammar::compare(seed, PACKETS, &mut [&mut xdp, &mut tc]).unwrap_or_else(|what| panic!("{what}"));
