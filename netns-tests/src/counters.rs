@@ -23,6 +23,8 @@ pub struct HookCounters {
 pub struct Counters {
     /// By the hook's name.
     pub hooks: BTreeMap<String, HookCounters>,
+    /// Packets sent, by the interface's name.
+    pub sent: BTreeMap<String, u64>,
 }
 
 impl Counters {
@@ -39,6 +41,10 @@ impl Counters {
             }
             let entered = hook.get("entered")?.as_u64()?;
             counters.hooks.insert(hook.get("hook")?.as_str()?.to_owned(), HookCounters { entered, reasons });
+        }
+        for interface in printed.get("sent")?.as_array()? {
+            let name = interface.get("name")?.as_str()?.to_owned();
+            *counters.sent.entry(name).or_default() += interface.get("packets")?.as_u64()?;
         }
         Some(counters)
     }
@@ -59,6 +65,12 @@ impl Counters {
     #[must_use]
     pub fn entered_on_uplink(&self) -> u64 {
         self.hooks.iter().filter(|(name, _)| name.starts_with("uplink")).map(|(_, hook)| hook.entered).sum()
+    }
+
+    /// Packets sent out by the uplink.
+    #[must_use]
+    pub fn sent_by_uplink(&self) -> u64 {
+        self.sent.get("uplink").copied().unwrap_or(0)
     }
 
     /// Packets that went on: forwarded, answered, or passed to the kernel.
@@ -87,10 +99,19 @@ impl Counters {
 
 /// Packets a device of a namespace has received, as the kernel counts them.
 pub fn received(netns: &Netns, device: &str) -> Result<u64, Error> {
+    packets(netns, device, "/stats64/rx/packets")
+}
+
+/// Packets a device of a namespace has sent, as the kernel counts them.
+pub fn sent(netns: &Netns, device: &str) -> Result<u64, Error> {
+    packets(netns, device, "/stats64/tx/packets")
+}
+
+fn packets(netns: &Netns, device: &str, field: &str) -> Result<u64, Error> {
     let link = netns.link(device)?;
-    link.pointer("/stats64/rx/packets").and_then(Value::as_u64).ok_or_else(|| Error::Output {
+    link.pointer(field).and_then(Value::as_u64).ok_or_else(|| Error::Output {
         command: format!("ip -n {} -j -s -d link show dev {device}", netns.name()),
-        why: "no stats64.rx.packets".into(),
+        why: format!("no {field}"),
         output: link.to_string(),
     })
 }

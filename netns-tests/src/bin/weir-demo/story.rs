@@ -156,14 +156,18 @@ fn die(stage: &Stage, bed: &Testbed, weir: &mut Weir, report: &mut Report) -> Re
 fn count(stage: &Stage, bed: &Testbed, weir: &Weir, start: Pair, report: &mut Report) -> Result<(), Error> {
     stage.step("Conservation: every packet in left for exactly one reason");
     let end = Pair::take(bed, weir)?;
-    let by_kernel = end.by_kernel - start.by_kernel;
-    let by_weir = end.on_uplink() - start.on_uplink();
-    stage
-        .say(&format!("  Packets in by the uplink: {by_kernel} by the kernel's count, {by_weir} by Weir's."));
+    let received = (end.received - start.received, end.on_uplink() - start.on_uplink());
+    let sent = (end.sent - start.sent, end.by_weir.sent_by_uplink() - start.by_weir.sent_by_uplink());
+    for (way, (by_kernel, by_weir)) in [("in", received), ("out", sent)] {
+        stage.say(&format!(
+            "  Packets {way} by the uplink: {by_kernel} by the kernel's count, {by_weir} by Weir's."
+        ));
+    }
     report.packets_in = end.by_weir.entered();
     report.packets_out = end.by_weir.went_on();
     report.reasons = end.by_weir.reasons();
-    report.conservation_diff = end.by_weir.conservation_diff() + by_kernel.abs_diff(by_weir);
+    report.conservation_diff =
+        end.by_weir.conservation_diff() + received.0.abs_diff(received.1) + sent.0.abs_diff(sent.1);
     Ok(())
 }
 
@@ -184,7 +188,8 @@ fn config(targets: usize) -> Config {
 
 /// What the kernel and Weir counted, at the same moment.
 struct Pair {
-    by_kernel: u64,
+    received: u64,
+    sent: u64,
     by_weir: Counters,
 }
 
@@ -192,10 +197,13 @@ impl Pair {
     /// Waits until no packet moves, because the two cannot be read in one step.
     fn take(bed: &Testbed, weir: &Weir) -> Result<Self, Error> {
         until("a moment at rest", PATIENCE, String::new, || {
-            let before = counters::received(&bed.host, UPLINK)?;
+            let now = || {
+                Ok::<_, Error>((counters::received(&bed.host, UPLINK)?, counters::sent(&bed.host, UPLINK)?))
+            };
+            let before = now()?;
             let by_weir = weir.counters()?;
-            let by_kernel = counters::received(&bed.host, UPLINK)?;
-            Ok((before == by_kernel).then_some(Self { by_kernel, by_weir }))
+            let (received, sent) = now()?;
+            Ok((before == (received, sent)).then_some(Self { received, sent, by_weir }))
         })
     }
 
