@@ -166,7 +166,8 @@ mod tests {
             entered: 10,
             reasons: BTreeMap::from([("to_slot".into(), 8), ("opened".into(), 1)]),
         };
-        let counters = Counters { hooks: BTreeMap::from([("uplink-xdp".into(), hook)]) };
+        let counters =
+            Counters { sent: BTreeMap::new(), hooks: BTreeMap::from([("uplink-xdp".into(), hook)]) };
         assert_eq!(counters.conservation_diff(), 1);
     }
 }
