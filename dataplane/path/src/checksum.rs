@@ -183,6 +183,12 @@ mod tests {
     }
 
     #[test]
+    fn a_carry_that_carries_again_comes_back_in_too() {
+        let full = Sum::default().add4([0xff; 4]).add4([0xff; 4]).add2(1u16.to_ne_bytes());
+        assert_eq!(full.to_wsum(), 1);
+    }
+
+    #[test]
     fn carries_out_of_32_bits_come_back_in() {
         let full = Sum::default().add4([0xff; 4]).add4([0xff; 4]).add4([0, 0, 0, 1]);
         assert_eq!(full.to_wsum(), u32::from_ne_bytes([0, 0, 0, 1]));
