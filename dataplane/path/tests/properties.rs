@@ -7,6 +7,7 @@ use proptest::sample::select;
 use std::hash::Hasher;
 use weir_path::Reason;
 use weir_path::addr::{Ip4, L4Port, Zone};
+use weir_path::checksum::Sum as SumOf;
 use weir_path::flow::FlowKey;
 use weir_path::hash::{HashKey, flow_hash, scale};
 use weir_path::tables::{GroupId, Interface, Target};
@@ -338,4 +339,12 @@ fn the_group_number_of_a_listener_is_its_own_half_s() {
             assert_eq!(slice.witness().unwrap().to, Some(slot.egress));
         }
     }
+}
+
+#[test]
+fn a_carry_that_makes_another_carry_is_not_lost() {
+    // Added up: 0x1_ffff_ffff. The carry comes back in, and carries out again.
+    let sum = [u32::MAX, u32::MAX, 1].iter().fold(SumOf::default(), |sum, word| sum.add4(word.to_ne_bytes()));
+    assert_eq!(sum.to_wsum(), 1);
+    assert_eq!(sum.fold(), 1u16.to_ne_bytes());
 }
