@@ -1,14 +1,15 @@
 //! Programs loaded and attached to devices, by links that outlive the process.
 
 use crate::error::Error;
-use crate::object::{self, OBJECT};
+use crate::flows::Flow;
+use crate::object;
 use crate::pins::{self, Options, Pins, pin_error};
+use crate::programs::{self, Service, program_mut};
 use crate::tables::Tables;
-use aya::maps::MapData;
+use aya::Ebpf;
 use aya::programs::links::{FdLink, LinkError, PinnedLink};
 use aya::programs::tc::TcAttachOptions;
 use aya::programs::{LinkOrder, Program, ProgramError, SchedClassifier, TcAttachType, Xdp, XdpMode};
-use aya::{Ebpf, EbpfLoader, VerifierLogLevel};
 use nix::fcntl::Flock;
 use std::fs::File;
 use std::io;
@@ -82,17 +83,6 @@ pub enum Origin {
     Adopted,
 }
 
-/// How large a program is, for the budget.
-#[derive(Clone, Debug)]
-pub struct ProgramSize {
-    /// The program.
-    pub name: &'static str,
-    /// Instructions after the kernel's rewriting.
-    pub instructions: u32,
-    /// Instructions that the verifier walked.
-    pub verified: u32,
-}
-
 /// The loaded programs and the pinned tables. Dropping it detaches nothing.
 pub struct Dataplane {
     ebpf: Ebpf,
@@ -111,18 +101,16 @@ impl Dataplane {
         let pins = Pins::new(&options.pin_dir);
         pins.prepare()?;
         let held = pins.hold()?;
-        let adopted = pins.check_adoptable(options.max_flows)?;
-        let names: Vec<_> =
-            object::declared(options.max_flows)?.into_iter().map(|table| table.name).collect();
-        let mut loader = loader(options.max_flows);
-        for name in &names {
-            loader.map_pin_path(name, pins.map(name));
-        }
-        let mut ebpf = loader.load(OBJECT).map_err(Error::load)?;
-        for point in AttachPoint::ALL {
-            load_program(&mut ebpf, point.program())?;
-        }
+        let adopted = pins.check_adoptable(&options.sizes)?;
+        let names: Vec<_> = object::declared(&options.sizes)?.into_iter().map(|table| table.name).collect();
+        let mut ebpf = programs::load(&options.sizes, |loader| {
+            for name in &names {
+                loader.map_pin_path(name, pins.map(name));
+            }
+        })?;
         let tables = Tables::open(&options.pin_dir)?;
+        // From here on flows age by themselves, whether or not there is a daemon.
+        programs::run_service(&mut ebpf, Service::StartAgeing)?;
         let origin = if adopted { Origin::Adopted } else { Origin::New };
         Ok(Self { ebpf, pins, tables, origin, _held: held })
     }
@@ -189,66 +177,22 @@ impl Dataplane {
         Ok(attachments)
     }
 
-    /// How large the programs are.
+    /// Ends flows, both directions each, and returns how many.
+    ///
+    /// Only programs end flows: so nobody who is stopped half-way can leave one half ended. Flows that are being
+    /// opened are ended in a second pass.
     ///
     /// # Errors
-    /// [`Error::Load`].
-    pub fn program_sizes(&self) -> Result<Vec<ProgramSize>, Error> {
-        program_sizes(&self.ebpf)
+    /// [`Error::Load`], [`Error::Table`].
+    pub fn end_flows(&mut self, ends: impl Fn(&Flow) -> bool) -> Result<u64, Error> {
+        let mut ended = 0;
+        for _ in 0..2 {
+            let flows = self.tables.flows();
+            let ids: Vec<_> = flows.iter().filter(|flow| ends(flow)).map(|flow| flow.id).collect();
+            ended += programs::end_flows(&mut self.ebpf, &self.tables, &ids)?;
+        }
+        Ok(ended)
     }
-}
-
-pub(crate) fn program_sizes(ebpf: &Ebpf) -> Result<Vec<ProgramSize>, Error> {
-    let mut sizes = Vec::new();
-    for name in ["uplink_xdp", "uplink_tc", "slot_tc"] {
-        let info = match ebpf.program(name) {
-            Some(program) => program.info().map_err(Error::load)?,
-            None => return Err(Error::Object(format!("program {name} is missing"))),
-        };
-        sizes.push(ProgramSize {
-            name,
-            // Eight bytes an instruction.
-            instructions: info.size_translated().unwrap_or(0) / 8,
-            verified: info.verified_instruction_count().unwrap_or(0),
-        });
-    }
-    Ok(sizes)
-}
-
-/// A loader that does not let aya ask for the verifier's log: a refused program would take minutes.
-pub(crate) fn loader<'a>(max_flows: u32) -> EbpfLoader<'a> {
-    let mut loader = EbpfLoader::new();
-    loader.map_max_entries(object::FLOWS, object::flow_entries(max_flows));
-    loader.verifier_log_level(VerifierLogLevel::DISABLE);
-    loader
-}
-
-/// Loads one program; it may be loaded already.
-pub(crate) fn load_program(ebpf: &mut Ebpf, name: &str) -> Result<(), Error> {
-    let loaded = match program_mut(ebpf, name)? {
-        Program::Xdp(xdp) => xdp.load(),
-        Program::SchedClassifier(tc) => tc.load(),
-        _ => return Err(Error::Object(format!("program {name} has an unexpected type"))),
-    };
-    match loaded {
-        Ok(()) | Err(ProgramError::AlreadyLoaded) => Ok(()),
-        Err(error) => Err(Error::load(error)),
-    }
-}
-
-pub(crate) fn program_mut<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut Program, Error> {
-    ebpf.program_mut(name).ok_or_else(|| Error::Object(format!("program {name} is missing")))
-}
-
-/// The maps of an object that was loaded without pins.
-pub(crate) fn own_map(ebpf: &Ebpf, name: &str) -> Result<MapData, Error> {
-    use aya::maps::Map;
-    let map = ebpf.map(name).ok_or_else(|| Error::Object(format!("table {name} is missing")))?;
-    let (Map::Array(data) | Map::HashMap(data) | Map::PerCpuArray(data)) = map else {
-        return Err(Error::Object(format!("table {name} has an unexpected type")));
-    };
-    let id = data.info().map_err(Error::load)?.id();
-    MapData::from_id(id).map_err(Error::load)
 }
 
 /// Why attaching failed: the program was refused, or the link is not one that can be pinned.

@@ -5,6 +5,7 @@ use crate::typed_map::TypedMap;
 use std::collections::BTreeMap;
 use weir_path::Reason;
 use weir_path::addr::InterfaceId;
+use weir_path::flow::end::End;
 pub use weir_path::layout::Hook;
 use weir_path::layout::{entered_counter, reason_counter};
 
@@ -38,6 +39,21 @@ pub struct Counters {
     pub hooks: BTreeMap<Hook, HookCounters>,
     /// Packets sent out of each interface, where there were any.
     pub sent: BTreeMap<InterfaceId, u64>,
+    /// Flows that ended, by why, where there were any.
+    pub ended: BTreeMap<End, u64>,
+    /// Flows that ended without being told, because nobody read fast enough.
+    pub events_lost: u64,
+}
+
+pub(crate) fn read_ends(ended: &TypedMap<u32, u64>) -> Result<BTreeMap<End, u64>, Error> {
+    let mut ends = BTreeMap::new();
+    for why in End::ALL {
+        let flows = ended.sum(*why as u32)?;
+        if flows > 0 {
+            ends.insert(*why, flows);
+        }
+    }
+    Ok(ends)
 }
 
 pub(crate) fn read_hooks(counters: &TypedMap<u32, u64>) -> Result<BTreeMap<Hook, HookCounters>, Error> {

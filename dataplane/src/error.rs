@@ -68,6 +68,16 @@ pub enum Error {
         /// What the kernel said.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// The kernel refused a program.
+    #[error(
+        "the kernel refused the program {program}: {source}; it takes Linux 6.6 or newer and CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON"
+    )]
+    Program {
+        /// The program.
+        program: String,
+        /// What the kernel said.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// A program could not be attached.
     #[error("cannot attach {program} to device {ifindex}: {source}{hint}")]
     Attach {

@@ -8,7 +8,8 @@ use weir_path::hash::HashKey;
 pub use weir_path::layout::{
     MAX_CELLS, MAX_GROUPS, MAX_IFINDEX, MAX_INTERFACES, MAX_LISTENERS, MAX_TARGETS, MAX_VIPS,
 };
-use weir_path::tables::{Group, GroupId, Listener, Target, Vip};
+use weir_path::tables::{Forward, Group, GroupId, Listener, Target, Vip};
+use weir_path::time::Times;
 
 /// Most targets in one group: a cell of a Maglev table is 16 bits, and a table has at least 100 a target.
 pub const MAX_TARGETS_IN_GROUP: u32 = 10_000;
@@ -27,10 +28,12 @@ pub struct GroupImage {
 pub struct Image {
     /// The secret of the hash that places flows.
     pub hash_key: HashKey,
+    /// How long flows may be silent, where their listener does not say it.
+    pub times: Times,
     /// The addresses that are Weir's.
     pub vips: BTreeSet<Vip>,
-    /// The listeners, and the group that each one forwards to.
-    pub listeners: BTreeMap<Listener, GroupId>,
+    /// The listeners, and what each one does with a new flow.
+    pub listeners: BTreeMap<Listener, Forward>,
     /// The groups, in the order of their [`GroupId`].
     pub groups: Vec<GroupImage>,
 }
@@ -91,7 +94,8 @@ impl Image {
         fits("targets", self.groups.iter().map(|group| group.targets.len()).sum(), MAX_TARGETS)?;
         fits("Maglev cells", self.groups.iter().map(|group| group.cells.len()).sum(), MAX_CELLS)?;
         let groups = self.groups.len();
-        if let Some(&group) = self.listeners.values().find(|group| group.0 as usize >= groups) {
+        let mut named = self.listeners.values().map(|forward| forward.group);
+        if let Some(group) = named.find(|group| group.0 as usize >= groups) {
             return Err(ImageError::NoSuchGroup { group, groups });
         }
         let mut arena = Arena::default();
@@ -148,7 +152,7 @@ mod tests {
         let cell = Image { groups: vec![group(2, &[0, 2])], ..Image::default() };
         assert_eq!(cell.arena(), Err(ImageError::NoSuchTarget { group: 0, target: 2, targets: 2 }));
         let mut listener = Image::default();
-        listener.listeners.insert(Listener::default(), GroupId(0));
+        listener.listeners.insert(Listener::default(), Forward::default());
         assert_eq!(listener.arena(), Err(ImageError::NoSuchGroup { group: GroupId(0), groups: 0 }));
     }
 

@@ -5,14 +5,16 @@
 //! Everything lives in the kernel, pinned under one folder on a bpffs, so that it outlives the process:
 //!
 //! ```text
-//! <pin_dir>/v1/maps/FLOWS …         the tables           [`Tables`]
-//! <pin_dir>/v1/links/xdp-4 …        program on device    [`Dataplane`]
+//! <pin_dir>/v2/maps/FLOWS_V4 …       the tables           [`Tables`]
+//! <pin_dir>/v2/links/xdp-4 …        program on device    [`Dataplane`]
 //! ```
 //!
 //! A new process adopts what it finds after checking it, and swaps programs by updating the links in place:
 //! no packet passes by without a program. Dropping a [`Dataplane`] detaches nothing; [`release`] does.
 
 pub mod counters;
+pub mod events;
+pub mod flows;
 pub mod image;
 pub mod test_run;
 
@@ -20,11 +22,14 @@ mod attach;
 mod error;
 mod object;
 mod pins;
+mod programs;
 mod sys;
 mod tables;
 mod typed_map;
 
-pub use attach::{AttachPoint, Attachment, Dataplane, Origin, ProgramSize};
+pub use attach::{AttachPoint, Attachment, Dataplane, Origin};
 pub use error::Error;
+pub use object::{FamilySizes, Sizes};
 pub use pins::{Options, Released, release};
+pub use programs::ProgramSize;
 pub use tables::Tables;

@@ -1,7 +1,7 @@
 //! The pin folder: where it is, whether what lies there can be adopted, and how to clear it away.
 
 use crate::error::Error;
-use crate::object::{self, Declared};
+use crate::object::{self, Declared, Sizes};
 use crate::sys;
 use aya::maps::{MapData, MapError};
 use nix::fcntl::{Flock, FlockArg};
@@ -20,8 +20,8 @@ use weir_path::layout::SCHEMA;
 pub struct Options {
     /// A folder on a bpffs. It is made if it isn't there.
     pub pin_dir: PathBuf,
-    /// How many flows fit, both directions together. A pinned table keeps the size it was made with.
-    pub max_flows: u32,
+    /// How large the flow tables are. Pinned ones keep the size they were made with.
+    pub sizes: Sizes,
 }
 
 /// What [`release`] removed.
@@ -126,9 +126,9 @@ impl Pins {
     /// Compares every pinned table with what the object declares. Returns whether there are any.
     ///
     /// aya re-uses a pinned map without looking, so this must come before loading.
-    pub(crate) fn check_adoptable(&self, max_flows: u32) -> Result<bool, Error> {
+    pub(crate) fn check_adoptable(&self, sizes: &Sizes) -> Result<bool, Error> {
         let mut any = false;
-        for declared in object::declared(max_flows)? {
+        for declared in object::declared(sizes)? {
             if let Some(map) = self.open_map(&declared.name)? {
                 check(&declared, &map)?;
                 any = true;
@@ -140,10 +140,11 @@ impl Pins {
 
 fn check(declared: &Declared, map: &MapData) -> Result<(), Error> {
     const OTHER_BUILD: &str = "it was made by another build: run `weir stop --release` with that one first";
-    const OTHER_SIZE: &str = "a pinned flow table keeps its size: set max_flows back, or run `weir stop --release` (its flows end)";
+    const OTHER_SIZE: &str = "pinned flow tables keep their size: set max_flows, max_flows_v6 and max_half_open back, or run `weir stop --release` (their flows end)";
     let info = map.info().map_err(Error::load)?;
     let map_type = info.map_type().map_err(Error::load)? as u32;
-    let size_remedy = if declared.name == object::FLOWS { OTHER_SIZE } else { OTHER_BUILD };
+    let is_sized = object::SIZED.contains(&declared.name.as_str());
+    let size_remedy = if is_sized { OTHER_SIZE } else { OTHER_BUILD };
     for (property, found, expected, remedy) in [
         ("type", map_type, declared.map_type, OTHER_BUILD),
         ("a key size of", info.key_size(), declared.key_size, OTHER_BUILD),

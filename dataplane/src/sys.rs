@@ -8,10 +8,10 @@ use std::mem::size_of;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU64, Ordering};
+use zerocopy::{FromBytes, IntoBytes};
 
 const BPF_MAP_LOOKUP_ELEM: u32 = 1;
 const BPF_MAP_UPDATE_ELEM: u32 = 2;
-const BPF_MAP_DELETE_ELEM: u32 = 3;
 const BPF_OBJ_GET: u32 = 7;
 const BPF_OBJ_GET_INFO_BY_FD: u32 = 15;
 const BPF_LINK_DETACH: u32 = 34;
@@ -100,13 +100,6 @@ pub(crate) fn update(map: BorrowedFd<'_>, key: &[u8], value: &[u8]) -> io::Resul
     bpf(BPF_MAP_UPDATE_ELEM, &mut attr).map(drop)
 }
 
-/// Deletes the element under `key`, which must have the map's size.
-pub(crate) fn delete(map: BorrowedFd<'_>, key: &[u8]) -> io::Result<()> {
-    let mut attr =
-        ElementAttr { map_fd: map.as_raw_fd() as u32, padding: 0, key: address(key), value: 0, flags: 0 };
-    bpf(BPF_MAP_DELETE_ELEM, &mut attr).map(drop)
-}
-
 /// Writes `count` elements that lie end to end.
 pub(crate) fn update_batch(map: BorrowedFd<'_>, keys: &[u8], values: &[u8], count: u32) -> io::Result<()> {
     let mut attr = BatchAttr {
@@ -164,6 +157,12 @@ pub(crate) fn lookup_batch(
     Ok(BatchRead { count: attr.count, more })
 }
 
+/// The descriptor `fd`, which `owner` keeps open.
+pub(crate) fn borrow<T>(fd: RawFd, _owner: &T) -> BorrowedFd<'_> {
+    // SAFETY: the owner keeps it open for as long as it is borrowed.
+    unsafe { BorrowedFd::borrow_raw(fd) }
+}
+
 /// Opens what is pinned at `path`.
 pub(crate) fn open_pin(path: &CStr) -> io::Result<OwnedFd> {
     let mut attr = PinAttr { path: path.as_ptr() as u64, fd: 0, flags: 0 };
@@ -192,26 +191,34 @@ pub(crate) fn detach_link(link: BorrowedFd<'_>) -> io::Result<()> {
     bpf(BPF_LINK_DETACH, &mut fd).map(drop)
 }
 
-/// One word that the programs read, mapped into this process.
-pub(crate) struct SharedWord {
-    word: NonNull<AtomicU64>,
+const fn mapped_bytes<T>(count: u32) -> usize {
+    const PAGE: usize = 4096;
+    (count as usize * size_of::<T>()).next_multiple_of(PAGE)
 }
 
-// SAFETY: the mapping is shared memory that is only ever used as an atomic.
-unsafe impl Send for SharedWord {}
+/// The values of an array map that was made with `BPF_F_MMAPABLE`, mapped into this process.
+///
+/// Values change under our eyes: they are copied out whole, and whoever reads them checks what it read.
+pub(crate) struct Mapping<T> {
+    values: NonNull<T>,
+    count: u32,
+}
+
+// SAFETY: the mapping is shared memory that is only ever copied from and to, or used as atomics.
+unsafe impl<T> Send for Mapping<T> {}
 // SAFETY: as above.
-unsafe impl Sync for SharedWord {}
+unsafe impl<T> Sync for Mapping<T> {}
 
-const PAGE: usize = 4096;
-
-impl SharedWord {
-    /// Maps the first word of an array map that was made with `BPF_F_MMAPABLE`.
-    pub(crate) fn map(map: BorrowedFd<'_>) -> io::Result<Self> {
+impl<T: FromBytes + IntoBytes + Copy> Mapping<T> {
+    /// Maps `count` values, which the map must have. A value's size must be a multiple of eight bytes, because
+    /// the kernel rounds it up.
+    pub(crate) fn new(map: BorrowedFd<'_>, count: u32) -> io::Result<Self> {
+        const { assert!(size_of::<T>().is_multiple_of(8)) };
         // SAFETY: a fresh mapping at an address of the kernel's choice; the file outlives it by reference.
         let start = unsafe {
             libc::mmap(
                 std::ptr::null_mut(),
-                PAGE,
+                mapped_bytes::<T>(count),
                 libc::PROT_READ | libc::PROT_WRITE,
                 libc::MAP_SHARED,
                 map.as_raw_fd(),
@@ -221,28 +228,56 @@ impl SharedWord {
         if start == libc::MAP_FAILED {
             return Err(io::Error::last_os_error());
         }
-        NonNull::new(start.cast()).map(|word| Self { word }).ok_or_else(io::Error::last_os_error)
+        NonNull::new(start.cast()).map(|values| Self { values, count }).ok_or_else(io::Error::last_os_error)
     }
 
-    fn word(&self) -> &AtomicU64 {
-        // SAFETY: the mapping is page-aligned, at least one page long, and lives as long as `self`.
-        unsafe { self.word.as_ref() }
+    /// How many values there are.
+    pub(crate) fn len(&self) -> u32 {
+        self.count
     }
 
-    pub(crate) fn load(&self) -> u64 {
-        self.word().load(Ordering::Acquire)
+    fn at(&self, number: u32) -> Option<NonNull<T>> {
+        // SAFETY: it lies within what was mapped, which lives as long as `self`.
+        (number < self.count).then(|| unsafe { self.values.add(number as usize) })
     }
 
-    /// Makes everything written before visible to whoever sees the new value.
-    pub(crate) fn store(&self, value: u64) {
-        self.word().store(value, Ordering::Release);
+    /// A copy of one value.
+    pub(crate) fn get(&self, number: u32) -> Option<T> {
+        // SAFETY: a valid, aligned value of shared memory; any bytes are a `T`.
+        self.at(number).map(|value| unsafe { value.read_volatile() })
+    }
+
+    /// Writes one value; nothing happens where there is no such value.
+    pub(crate) fn set(&self, number: u32, new: &T) {
+        if let Some(value) = self.at(number) {
+            // SAFETY: as above.
+            unsafe { value.write_volatile(*new) };
+        }
     }
 }
 
-impl Drop for SharedWord {
+impl Mapping<u64> {
+    fn word(&self, number: u32) -> Option<&AtomicU64> {
+        // SAFETY: an aligned word of shared memory, only ever used as an atomic, that lives as long as `self`.
+        self.at(number).map(|word| unsafe { word.cast::<AtomicU64>().as_ref() })
+    }
+
+    pub(crate) fn load(&self, number: u32) -> u64 {
+        self.word(number).map_or(0, |word| word.load(Ordering::Acquire))
+    }
+
+    /// Makes everything written before visible to whoever sees the new value.
+    pub(crate) fn store(&self, number: u32, value: u64) {
+        if let Some(word) = self.word(number) {
+            word.store(value, Ordering::Release);
+        }
+    }
+}
+
+impl<T> Drop for Mapping<T> {
     fn drop(&mut self) {
-        // SAFETY: unmaps exactly what `map` mapped; no reference to it can be alive.
-        unsafe { libc::munmap(self.word.as_ptr().cast(), PAGE) };
+        // SAFETY: unmaps exactly what `new` mapped; no reference to it can be alive.
+        unsafe { libc::munmap(self.values.as_ptr().cast(), mapped_bytes::<T>(self.count)) };
     }
 }
 

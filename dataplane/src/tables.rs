@@ -2,33 +2,40 @@
 
 use crate::counters::{self, Counters};
 use crate::error::Error;
+use crate::flows::{Flow, FlowId, FlowState, FlowTable, Stored};
 use crate::image::{Arena, Image};
 use crate::pins::Pins;
-use crate::sys::{self, SharedWord};
+use crate::sys::{self, Mapping};
 use crate::typed_map::TypedMap;
 use aya::maps::MapData;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::Path;
-use weir_path::addr::{InterfaceId, Zone};
-use weir_path::flow::{Flow, FlowKey};
+use weir_path::addr::InterfaceId;
+use weir_path::flow::{Counts, V4, V6};
 use weir_path::hash::HashKey;
 use weir_path::layout::{
-    self, CELLS_IN_LINE, COUNTERS, CellLine, ListenerKey, MAX_IFINDEX, MAX_INTERFACES, VipKey,
+    self, CELLS_IN_LINE, CLOCK, COUNTERS, CellLine, ENDED, EPOCH, EVENTS_WANTED, ListenerKey, MAX_IFINDEX,
+    MAX_INTERFACES, VipKey,
 };
-use weir_path::tables::{Group, GroupId, Half, Interface, Target};
+use weir_path::tables::{Forward, Group, GroupId, Half, Interface, Target};
+use weir_path::time::{Now, Times};
 
 /// The dataplane's tables. They need no program and no daemon: whoever may open the pins can read them.
 pub struct Tables {
-    epoch: SharedWord,
+    words: Mapping<u64>,
+    times: TypedMap<u32, Times>,
     hash_keys: TypedMap<u32, HashKey>,
     vips: TypedMap<VipKey, u32>,
-    listeners: TypedMap<ListenerKey, GroupId>,
+    listeners: TypedMap<ListenerKey, Forward>,
     groups: TypedMap<u32, Group>,
     targets: TypedMap<u32, Target>,
     cells: TypedMap<u32, CellLine>,
     ifindexes: TypedMap<u32, u32>,
     interfaces: TypedMap<u32, Interface>,
-    flows: TypedMap<FlowKey, Flow>,
+    v4: FlowTable<V4>,
+    v6: FlowTable<V6>,
+    ended: TypedMap<u32, u64>,
+    orders: TypedMap<u32, u64>,
     counters: TypedMap<u32, u64>,
     sent: TypedMap<u32, u64>,
 }
@@ -46,14 +53,15 @@ impl Tables {
     }
 
     pub(crate) fn from_maps(open: impl Fn(&str) -> Result<MapData, Error>) -> Result<Self, Error> {
-        let epoch: TypedMap<u32, u64> = TypedMap::new("EPOCH", &open("EPOCH")?)?;
-        let epoch = SharedWord::map(epoch.fd()).map_err(|source| Error::Table {
+        let words: TypedMap<u32, u64> = TypedMap::new("WORDS", &open("WORDS")?)?;
+        let words = Mapping::new(words.fd(), layout::WORDS).map_err(|source| Error::Table {
             operation: "mapping",
-            table: "EPOCH".into(),
+            table: "WORDS".into(),
             source,
         })?;
         Ok(Self {
-            epoch,
+            words,
+            times: TypedMap::new("TIMES", &open("TIMES")?)?,
             hash_keys: TypedMap::new("HASH_KEYS", &open("HASH_KEYS")?)?,
             vips: TypedMap::new("VIPS", &open("VIPS")?)?,
             listeners: TypedMap::new("LISTENERS", &open("LISTENERS")?)?,
@@ -62,7 +70,10 @@ impl Tables {
             cells: TypedMap::new("CELLS", &open("CELLS")?)?,
             ifindexes: TypedMap::new("IFINDEXES", &open("IFINDEXES")?)?,
             interfaces: TypedMap::new("INTERFACES", &open("INTERFACES")?)?,
-            flows: TypedMap::new("FLOWS", &open("FLOWS")?)?,
+            v4: FlowTable::open(&open)?,
+            v6: FlowTable::open(&open)?,
+            ended: TypedMap::new("ENDED", &open("ENDED")?)?,
+            orders: TypedMap::new("ORDERS", &open("ORDERS")?)?,
             counters: TypedMap::new("COUNTERS", &open("COUNTERS")?)?,
             sent: TypedMap::new("SENT", &open("SENT")?)?,
         })
@@ -73,7 +84,7 @@ impl Tables {
     /// # Errors
     /// None at present.
     pub fn epoch(&self) -> Result<u64, Error> {
-        Ok(self.epoch.load())
+        Ok(self.words.load(EPOCH))
     }
 
     /// Makes a configuration live: writes the whole idle half, flips one word, and returns the new epoch once
@@ -87,12 +98,12 @@ impl Tables {
         let arena = image.arena()?;
         // Asked for before anything is written, too: after the flip nothing may fail.
         grace_period()?;
-        let epoch = self.epoch.load();
+        let epoch = self.words.load(EPOCH);
         let idle = Half::of_epoch(epoch).other();
         self.clear_half(idle)?;
         self.write_addresses(idle, image)?;
         self.write_arena(idle, &arena)?;
-        self.epoch.store(epoch.wrapping_add(1));
+        self.words.store(EPOCH, epoch.wrapping_add(1));
         if let Err(error) = grace_period() {
             tracing::warn!("a program may still read the old configuration for a moment: {error}");
         }
@@ -100,7 +111,7 @@ impl Tables {
     }
 
     fn clear_half(&self, half: Half) -> Result<(), Error> {
-        let half = half.index() as u8;
+        let half = half.index();
         let vips: Vec<_> =
             self.vips.read_all()?.into_iter().map(|(key, _)| key).filter(|key| key.half == half).collect();
         self.vips.remove_all(&vips)?;
@@ -109,7 +120,7 @@ impl Tables {
             .read_all()?
             .into_iter()
             .map(|(key, _)| key)
-            .filter(|key| key.half == half)
+            .filter(|key| key.half == u64::from(half))
             .collect();
         self.listeners.remove_all(&listeners)?;
         Ok(())
@@ -117,14 +128,15 @@ impl Tables {
 
     fn write_addresses(&self, half: Half, image: &Image) -> Result<(), Error> {
         self.hash_keys.set(&half.index(), &image.hash_key)?;
+        self.times.set(&half.index(), &image.times)?;
         let vips: Vec<_> = image.vips.iter().map(|vip| VipKey::new(half, *vip)).collect();
         self.vips.set_all(&vips, &vec![1; vips.len()])?;
-        let (listeners, groups): (Vec<_>, Vec<_>) = image
+        let (listeners, forwards): (Vec<_>, Vec<_>) = image
             .listeners
             .iter()
-            .map(|(listener, group)| (ListenerKey::new(half, *listener), *group))
+            .map(|(listener, forward)| (ListenerKey::new(half, *listener), *forward))
             .unzip();
-        self.listeners.set_all(&listeners, &groups)
+        self.listeners.set_all(&listeners, &forwards)
     }
 
     fn write_arena(&self, half: Half, arena: &Arena) -> Result<(), Error> {
@@ -179,38 +191,90 @@ impl Tables {
         self.sent.zero(interface.egress.id.0)
     }
 
-    /// Every direction of every flow. Programs are not disturbed.
+    /// Every flow. Programs are not disturbed, and nothing is asked of the kernel.
+    #[must_use]
+    pub fn flows(&self) -> Vec<Flow> {
+        let v4 = self.v4.list().into_iter().map(|flow| flow.to_flow(false));
+        let v6 = self.v6.list().into_iter().map(|flow| flow.to_flow(true));
+        v4.chain(v6).collect()
+    }
+
+    /// Every flow, with what both directions carried. Programs are not disturbed.
     ///
     /// # Errors
     /// [`Error::Table`].
-    pub fn flows(&self) -> Result<Vec<(FlowKey, Flow)>, Error> {
-        self.flows.read_all()
+    pub fn counted_flows(&self) -> Result<Vec<(Flow, [Counts; 2])>, Error> {
+        let v4 = self.v4.list_in_full()?;
+        let v6 = self.v6.list_in_full()?;
+        let counts = |sides: [crate::flows::SideState; 2]| sides.map(|side| side.counts);
+        let v4 = v4.into_iter().map(|flow| (flow.to_flow(false), counts(flow.sides)));
+        let v6 = v6.into_iter().map(|flow| (flow.to_flow(true), counts(flow.sides)));
+        Ok(v4.chain(v6).collect())
     }
 
-    /// Ends all flows that have a direction in this zone, both directions, and returns how many entries went.
+    /// Every flow of one family, whole.
     ///
     /// # Errors
     /// [`Error::Table`].
-    pub fn forget_zone(&self, zone: Zone) -> Result<u64, Error> {
-        self.end_flows(|key, flow| key.zone == zone || flow.other.zone == zone)
+    pub fn flow_states<F: Held>(&self) -> Result<Vec<FlowState<F::Key>>, Error> {
+        F::table(self).list_in_full()
     }
 
-    fn end_flows(&self, ends: impl Fn(&FlowKey, &Flow) -> bool) -> Result<u64, Error> {
-        let ended: BTreeSet<_> = self
-            .flows()?
-            .into_iter()
-            .filter(|(key, flow)| ends(key, flow))
-            .flat_map(|(key, flow)| [key, flow.other])
-            .collect();
-        self.flows.remove_all(&ended.into_iter().collect::<Vec<_>>())
-    }
-
-    /// Ends all flows whose packets leave by this interface, both directions, and returns how many entries went.
+    /// Every key of one family that is in the table, whether it is a flow's or not.
     ///
     /// # Errors
     /// [`Error::Table`].
-    pub fn forget_interface(&self, id: InterfaceId) -> Result<u64, Error> {
-        self.end_flows(|_, flow| flow.egress.id == id)
+    pub fn flow_keys<F: Held>(&self) -> Result<Vec<F::Key>, Error> {
+        F::table(self).keys()
+    }
+
+    /// Enters flows, each with the record that it names: for tests and benchmarks, which want tables in a given
+    /// state. Only where no program runs.
+    ///
+    /// # Errors
+    /// [`Error::TableFull`], [`Error::Table`].
+    pub fn insert_flows<F: Held>(&self, flows: &[FlowState<F::Key>]) -> Result<(), Error> {
+        F::table(self).insert(flows)
+    }
+
+    /// Bytes that the kernel holds for each flow that fits, all tables together.
+    #[must_use]
+    pub fn bytes_a_flow<F: Held>(&self) -> u64 {
+        F::table(self).bytes_a_flow()
+    }
+
+    /// How many flows fit, and how many may be half-open.
+    #[must_use]
+    pub fn max_flows<F: Held>(&self) -> (u32, u32) {
+        (F::table(self).max_flows(), F::table(self).max_half_open())
+    }
+
+    /// Writes down which flows are to be ended.
+    pub(crate) fn order(&self, flows: &[FlowId]) -> Result<(), Error> {
+        let mut orders = vec![flows.len() as u64];
+        orders.extend(flows.iter().map(|flow| flow.order()));
+        self.orders.set_all(&indices(orders.len(), |i| i), &orders)
+    }
+
+    /// Whether programs are to tell of flows that end.
+    pub(crate) fn want_events(&self, wanted: bool) {
+        self.words.store(EVENTS_WANTED, u64::from(wanted));
+    }
+
+    /// Flows that ended without being told, because nobody read fast enough.
+    pub(crate) fn events_lost(&self) -> Result<u64, Error> {
+        self.ended.sum(layout::EVENTS_LOST)
+    }
+
+    /// The time, as the programs see it.
+    #[must_use]
+    pub fn now(&self) -> Now {
+        Now(self.words.load(CLOCK) as u32)
+    }
+
+    /// Sets the time: for tests. The ageing timer sets it again where it runs.
+    pub fn set_now(&self, now: Now) {
+        self.words.store(CLOCK, u64::from(now.0));
     }
 
     /// Everything counted since the tables were made.
@@ -227,39 +291,9 @@ impl Tables {
                 sent.insert(id, packets);
             }
         }
-        Ok(Counters { hooks, sent })
-    }
-
-    /// How many flows fit, both directions together.
-    ///
-    /// # Errors
-    /// None at present.
-    pub fn max_flows(&self) -> Result<u32, Error> {
-        Ok(self.flows.max_entries() / 2)
-    }
-
-    /// Enters one direction of a flow: for tests and benchmarks, which want a table in a given state.
-    ///
-    /// # Errors
-    /// [`Error::TableFull`], [`Error::Table`].
-    pub fn insert_flow(&self, key: &FlowKey, flow: &Flow) -> Result<(), Error> {
-        self.flows.set(key, flow)
-    }
-
-    /// Enters many directions at once.
-    ///
-    /// # Errors
-    /// [`Error::TableFull`], [`Error::Table`].
-    pub fn insert_flows(&self, keys: &[FlowKey], flows: &[Flow]) -> Result<(), Error> {
-        self.flows.set_all(keys, flows)
-    }
-
-    /// Takes out one direction of a flow; it may be gone already.
-    ///
-    /// # Errors
-    /// [`Error::Table`].
-    pub fn remove_flow(&self, key: &FlowKey) -> Result<(), Error> {
-        self.flows.remove(key)
+        let ended = counters::read_ends(&self.ended)?;
+        let events_lost = self.events_lost()?;
+        Ok(Counters { hooks, sent, ended, events_lost })
     }
 
     /// Empties everything: interfaces, flows, counters, and both halves of the configuration.
@@ -271,10 +305,13 @@ impl Tables {
             self.sent.zero(interface.egress.id.0)?;
             self.clear_interface(&interface)?;
         }
-        let keys: Vec<_> = self.flows()?.into_iter().map(|(key, _)| key).collect();
-        self.flows.remove_all(&keys)?;
+        self.v4.clear()?;
+        self.v6.clear()?;
         for counter in 0..COUNTERS {
             self.counters.zero(counter)?;
+        }
+        for counter in 0..ENDED {
+            self.ended.zero(counter)?;
         }
         self.apply(&Image::default())?;
         self.apply(&Image::default()).map(drop)
@@ -289,10 +326,30 @@ impl Tables {
     }
 }
 
+/// A family whose flow tables are here.
+pub trait Held: Stored {
+    #[doc(hidden)]
+    fn table(tables: &Tables) -> &FlowTable<Self>
+    where
+        Self: Sized;
+}
+
+impl Held for V4 {
+    fn table(tables: &Tables) -> &FlowTable<Self> {
+        &tables.v4
+    }
+}
+
+impl Held for V6 {
+    fn table(tables: &Tables) -> &FlowTable<Self> {
+        &tables.v6
+    }
+}
+
 fn grace_period() -> Result<(), Error> {
     sys::grace_period().map_err(|source| Error::Table {
         operation: "waiting for the readers (membarrier)",
-        table: "EPOCH".into(),
+        table: "WORDS".into(),
         source,
     })
 }

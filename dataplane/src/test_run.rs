@@ -2,9 +2,11 @@
 //!
 //! For tests and benchmarks. Nothing is pinned and nothing is attached; all of it goes when the runner does.
 
-use crate::attach::{ProgramSize, load_program, loader, own_map, program_mut, program_sizes};
 use crate::error::Error;
-use crate::object::OBJECT;
+use crate::events::{EVENTS, Events};
+use crate::flows::FlowId;
+use crate::object::Sizes;
+use crate::programs::{self, ProgramSize, Service, own_map, program_mut, unexpected};
 use crate::tables::Tables;
 use aya::Ebpf;
 use aya::programs::{Program as AyaProgram, ProgramFd, TestRun, TestRunOptions};
@@ -25,8 +27,6 @@ pub enum Program {
 }
 
 impl Program {
-    const ALL: [Self; 4] = [Self::UplinkXdp, Self::UplinkTc, Self::SlotTc, Self::SlotXdp];
-
     const fn name(self) -> &'static str {
         match self {
             Self::UplinkXdp => "uplink_xdp",
@@ -56,18 +56,48 @@ pub struct Runner {
 }
 
 impl Runner {
-    /// Loads everything, with room for `max_flows` flows.
+    /// Loads everything over tables of these sizes. No timer runs: the time is what [`Tables::set_now`] says.
     ///
     /// # Errors
     /// [`Error::Load`]: it takes root and Linux 6.6.
-    pub fn new(max_flows: u32) -> Result<Self, Error> {
-        let mut ebpf = loader(max_flows).load(OBJECT).map_err(Error::load)?;
-        for program in Program::ALL {
-            load_program(&mut ebpf, program.name())?;
-        }
+    pub fn new(sizes: &Sizes) -> Result<Self, Error> {
+        let ebpf = programs::load(sizes, |_| {})?;
         let tables = Tables::from_maps(|name| own_map(&ebpf, name))?;
         // The longest frame that a test run takes is a page and a bit.
         Ok(Self { ebpf, tables, room: vec![0; 1 << 16] })
+    }
+
+    /// Starts to listen to flows that end.
+    ///
+    /// # Errors
+    /// [`Error::Load`], [`Error::Table`].
+    pub fn events(&self) -> Result<Events, Error> {
+        let tables = Tables::from_maps(|name| own_map(&self.ebpf, name))?;
+        Events::listen(own_map(&self.ebpf, EVENTS)?, tables)
+    }
+
+    /// Starts the ageing timer: from here on the time is the machine's, and flows age by themselves.
+    ///
+    /// # Errors
+    /// [`Error::Load`].
+    pub fn start_ageing(&mut self) -> Result<(), Error> {
+        programs::run_service(&mut self.ebpf, Service::StartAgeing).map(drop)
+    }
+
+    /// One step of ageing, at the time that the tables say.
+    ///
+    /// # Errors
+    /// [`Error::Load`].
+    pub fn age_step(&mut self) -> Result<(), Error> {
+        programs::run_service(&mut self.ebpf, Service::AgeStep).map(drop)
+    }
+
+    /// Ends these flows, if they are still there, and returns how many were.
+    ///
+    /// # Errors
+    /// [`Error::Load`], [`Error::Table`].
+    pub fn end_flows(&mut self, flows: &[FlowId]) -> Result<u64, Error> {
+        programs::end_flows(&mut self.ebpf, &self.tables, flows)
     }
 
     /// The tables that the programs see.
@@ -81,7 +111,7 @@ impl Runner {
     /// # Errors
     /// [`Error::Load`].
     pub fn program_sizes(&self) -> Result<Vec<ProgramSize>, Error> {
-        program_sizes(&self.ebpf)
+        programs::sizes(&self.ebpf)
     }
 
     /// A handle on a program, for harnesses that call it by tail call.
@@ -89,12 +119,7 @@ impl Runner {
     /// # Errors
     /// [`Error::Object`], [`Error::Load`].
     pub fn program(&mut self, program: Program) -> Result<ProgramFd, Error> {
-        let fd = match program_mut(&mut self.ebpf, program.name())? {
-            AyaProgram::Xdp(xdp) => xdp.fd(),
-            AyaProgram::SchedClassifier(tc) => tc.fd(),
-            _ => return Err(Error::Object(format!("program {} has an unexpected type", program.name()))),
-        };
-        fd.map_err(Error::load)?.try_clone().map_err(Error::load)
+        programs::program_fd(&mut self.ebpf, program.name())
     }
 
     /// Runs one packet that comes in by `ingress`, which must be a device of this network namespace.
@@ -116,7 +141,7 @@ impl Runner {
                 options.ctx_in = Some(&tc);
                 program.test_run(options)
             }
-            _ => return Err(Error::Object(format!("program {} has an unexpected type", program.name()))),
+            _ => return Err(unexpected(program.name())),
         };
         let result = result.map_err(Error::load)?;
         let bytes = self.room.get(..result.data_size_out as usize).unwrap_or_default().to_vec();

@@ -67,14 +67,6 @@ where
             .map_err(|source| self.error("writing", source))
     }
 
-    /// Removes a key; it may be gone already.
-    pub(crate) fn remove(&self, key: &K) -> Result<(), Error> {
-        match sys::delete(self.fd(), key.as_bytes()) {
-            Err(source) if source.kind() != io::ErrorKind::NotFound => Err(self.error("deleting", source)),
-            _ => Ok(()),
-        }
-    }
-
     /// Writes all pairs.
     pub(crate) fn set_all(&self, keys: &[K], values: &[V]) -> Result<(), Error> {
         for (keys, values) in keys.chunks(BATCH).zip(values.chunks(BATCH)) {
@@ -106,11 +98,17 @@ where
     /// Everything in the map. What changes meanwhile may or may not be seen; programs are not disturbed.
     pub(crate) fn read_all(&self) -> Result<Vec<(K, V)>, Error> {
         let mut all = Vec::new();
+        self.for_each(|key, value| all.push((*key, *value)))?;
+        Ok(all)
+    }
+
+    /// Shows everything in the map, batch by batch. What changes meanwhile may or may not be seen.
+    pub(crate) fn for_each(&self, mut see: impl FnMut(&K, &V)) -> Result<(), Error> {
         let mut room = BATCH.min(self.max_entries as usize).max(1);
         let mut cursor = None;
+        let mut keys = vec![K::new_zeroed(); room];
+        let mut values = vec![V::new_zeroed(); room];
         loop {
-            let mut keys = vec![K::new_zeroed(); room];
-            let mut values = vec![V::new_zeroed(); room];
             let previous = cursor;
             let read = sys::lookup_batch(
                 self.fd(),
@@ -121,15 +119,20 @@ where
             );
             match read {
                 Ok(read) => {
-                    all.extend(keys.into_iter().zip(values).take(read.count as usize));
+                    keys.iter()
+                        .zip(&values)
+                        .take(read.count as usize)
+                        .for_each(|(key, value)| see(key, value));
                     if !read.more {
-                        return Ok(all);
+                        return Ok(());
                     }
                 }
                 // One hash bucket holds more than there was room for.
                 Err(error) if error.raw_os_error() == Some(libc::ENOSPC) => {
                     cursor = previous;
                     room *= 2;
+                    keys.resize(room, K::new_zeroed());
+                    values.resize(room, V::new_zeroed());
                 }
                 Err(source) => return Err(self.error("reading", source)),
             }
@@ -185,7 +188,8 @@ fn is_per_cpu(info: &MapInfo) -> Result<bool, Error> {
     Ok(matches!(info.map_type().map_err(Error::load)?, aya::maps::MapType::PerCpuArray))
 }
 
-fn possible_cpus() -> Result<usize, Error> {
+/// How many CPUs this machine may ever have.
+pub(crate) fn possible_cpus() -> Result<usize, Error> {
     aya::util::nr_cpus().map_err(|(path, source)| Error::Pin {
         operation: "reading",
         path: path.into(),

@@ -1,56 +1,132 @@
 //! The packet path in the kernel: one program for each hook, nothing but glue.
 //!
 //! What happens to a packet is in `weir-path`. Here are the adapters that make a packet out of an XDP or a
-//! TC context ([`packet`]), the tables out of maps ([`maps`]), and a return code out of a verdict.
+//! TC context ([`packet`]), the tables out of maps ([`maps`], [`flows`]), and a return code out of a verdict;
+//! and the timer that ages flows ([`ageing`]).
 #![no_std]
 // Both exist to please the verifier, in one place each in `packet`.
 #![feature(asm_experimental_arch, core_intrinsics)]
 #![expect(internal_features, reason = "there is no stable way to ask what the compiler knows")]
 #![no_main]
 
+mod ageing;
+mod flows;
 mod maps;
 mod packet;
+mod words;
 
 use aya_ebpf::bindings::{TC_ACT_SHOT, TC_ACT_UNSPEC, xdp_action};
 use aya_ebpf::helpers::{bpf_redirect, bpf_redirect_peer};
-use aya_ebpf::macros::{classifier, xdp};
+use aya_ebpf::macros::{classifier, map, xdp};
+use aya_ebpf::maps::ProgramArray;
 use aya_ebpf::programs::{TcContext, XdpContext};
 use maps::Maps;
 use packet::{TcPacket, XdpPacket};
+use weir_path::flow::{V4, V6};
 use weir_path::layout::Hook;
-use weir_path::tables::{Delivery, Egress};
-use weir_path::{Verdict, from_slot, from_uplink};
+use weir_path::packet::Packet;
+use weir_path::tables::{Counters, Delivery, Egress};
+use weir_path::walk::{From, Next, moving, ready, settled};
+use weir_path::{Reason, Verdict, opening, unknown};
 
-/// XDP on an uplink.
-#[xdp(frags)]
-pub fn uplink_xdp(ctx: XdpContext) -> u32 {
-    let mut packet = XdpPacket::new(ctx);
-    let maps = Maps { hook: Hook::UplinkXdp, arrived_at: packet.arrived_at() };
-    xdp_action(from_uplink(&mut packet, &maps))
+/// The programs that each hook's first one goes on with.
+#[map]
+static UPLINK_XDP_NEXT: ProgramArray = ProgramArray::with_max_entries(Next::COUNT, 0);
+#[map]
+static UPLINK_TC_NEXT: ProgramArray = ProgramArray::with_max_entries(Next::COUNT, 0);
+#[map]
+static SLOT_TC_NEXT: ProgramArray = ProgramArray::with_max_entries(Next::COUNT, 0);
+#[map]
+static SLOT_XDP_NEXT: ProgramArray = ProgramArray::with_max_entries(Next::COUNT, 0);
+
+macro_rules! xdp_programs {
+    ($($(#[$doc:meta])* $name:ident($hook:ident, $next:ident) $step:expr;)+) => {
+        $($(#[$doc])*
+        #[xdp(frags)]
+        pub fn $name(ctx: XdpContext) -> u32 {
+            let (mut packet, maps) = at_xdp(&ctx, Hook::$hook);
+            let step: fn(&mut XdpPacket, &Maps) -> Result<Verdict, Next> = $step;
+            match step(&mut packet, &maps) {
+                Ok(verdict) => xdp_action(verdict),
+                Err(next) => {
+                    // SAFETY: the array holds programs for this hook alone.
+                    unsafe { $next.tail_call(&ctx, next as u32) };
+                    // Fail closed: the dataplane is being set up, or taken away.
+                    maps.left(Reason::NotReady, packet.segments());
+                    xdp_action::XDP_DROP
+                }
+            }
+        })+
+    };
 }
 
-/// TC ingress on an uplink whose senders may leave checksums to others.
-#[classifier]
-pub fn uplink_tc(ctx: TcContext) -> i32 {
-    let mut packet = TcPacket::new(ctx);
-    let maps = Maps { hook: Hook::UplinkTc, arrived_at: packet.arrived_at() };
-    tc_action(from_uplink(&mut packet, &maps))
+macro_rules! tc_programs {
+    ($($(#[$doc:meta])* $name:ident($hook:ident, $next:ident) $step:expr;)+) => {
+        $($(#[$doc])*
+        #[classifier]
+        pub fn $name(ctx: TcContext) -> i32 {
+            let (mut packet, maps) = at_tc(&ctx, Hook::$hook);
+            let step: fn(&mut TcPacket, &Maps) -> Result<Verdict, Next> = $step;
+            match step(&mut packet, &maps) {
+                Ok(verdict) => tc_action(verdict),
+                Err(next) => {
+                    // SAFETY: the array holds programs for this hook alone.
+                    unsafe { $next.tail_call(&ctx, next as u32) };
+                    // Fail closed: the dataplane is being set up, or taken away.
+                    maps.left(Reason::NotReady, packet.segments());
+                    TC_ACT_SHOT
+                }
+            }
+        })+
+    };
 }
 
-/// TC ingress on a slot.
-#[classifier]
-pub fn slot_tc(ctx: TcContext) -> i32 {
-    let mut packet = TcPacket::new(ctx);
-    let maps = Maps { hook: Hook::SlotTc, arrived_at: packet.arrived_at() };
-    tc_action(from_slot(&mut packet, &maps))
+xdp_programs! {
+    /// XDP on an uplink. This one is attached, the next ones are reached by tail calls.
+    uplink_xdp(UplinkXdp, UPLINK_XDP_NEXT) |p, t| settled(p, t, From::Uplink);
+    uplink_xdp_ready(UplinkXdp, UPLINK_XDP_NEXT) |p, t| Ok(ready(p, t, From::Uplink));
+    uplink_xdp_moving_v4(UplinkXdp, UPLINK_XDP_NEXT) |p, t| Err(moving::<V4, _, _>(p, t, From::Uplink));
+    uplink_xdp_moving_v6(UplinkXdp, UPLINK_XDP_NEXT) |p, t| Err(moving::<V6, _, _>(p, t, From::Uplink));
+    uplink_xdp_unknown(UplinkXdp, UPLINK_XDP_NEXT) |p, t| unknown::walk(p, t, From::Uplink);
+    uplink_xdp_opening_v4(UplinkXdp, UPLINK_XDP_NEXT) |p, t| opening::walk::<V4, _, _>(p, t);
+    uplink_xdp_opening_v6(UplinkXdp, UPLINK_XDP_NEXT) |p, t| opening::walk::<V6, _, _>(p, t);
+    /// The slot's walk on XDP: never attached, so that every fixture can run on both hooks.
+    slot_xdp(SlotTc, SLOT_XDP_NEXT) |p, t| settled(p, t, From::Slot);
+    slot_xdp_ready(SlotTc, SLOT_XDP_NEXT) |p, t| Ok(ready(p, t, From::Slot));
+    slot_xdp_moving_v4(SlotTc, SLOT_XDP_NEXT) |p, t| Err(moving::<V4, _, _>(p, t, From::Slot));
+    slot_xdp_moving_v6(SlotTc, SLOT_XDP_NEXT) |p, t| Err(moving::<V6, _, _>(p, t, From::Slot));
+    slot_xdp_unknown(SlotTc, SLOT_XDP_NEXT) |p, t| unknown::walk(p, t, From::Slot);
 }
 
-/// The slot's walk on XDP: never attached, so that every fixture can run on both hooks.
-#[xdp(frags)]
-pub fn slot_xdp(ctx: XdpContext) -> u32 {
-    let mut packet = XdpPacket::new(ctx);
-    let maps = Maps { hook: Hook::SlotTc, arrived_at: packet.arrived_at() };
-    xdp_action(from_slot(&mut packet, &maps))
+tc_programs! {
+    /// TC ingress on an uplink whose senders may leave checksums to others.
+    uplink_tc(UplinkTc, UPLINK_TC_NEXT) |p, t| settled(p, t, From::Uplink);
+    uplink_tc_ready(UplinkTc, UPLINK_TC_NEXT) |p, t| Ok(ready(p, t, From::Uplink));
+    uplink_tc_moving_v4(UplinkTc, UPLINK_TC_NEXT) |p, t| Err(moving::<V4, _, _>(p, t, From::Uplink));
+    uplink_tc_moving_v6(UplinkTc, UPLINK_TC_NEXT) |p, t| Err(moving::<V6, _, _>(p, t, From::Uplink));
+    uplink_tc_unknown(UplinkTc, UPLINK_TC_NEXT) |p, t| unknown::walk(p, t, From::Uplink);
+    uplink_tc_opening_v4(UplinkTc, UPLINK_TC_NEXT) |p, t| opening::walk::<V4, _, _>(p, t);
+    uplink_tc_opening_v6(UplinkTc, UPLINK_TC_NEXT) |p, t| opening::walk::<V6, _, _>(p, t);
+    /// TC ingress on a slot.
+    slot_tc(SlotTc, SLOT_TC_NEXT) |p, t| settled(p, t, From::Slot);
+    slot_tc_ready(SlotTc, SLOT_TC_NEXT) |p, t| Ok(ready(p, t, From::Slot));
+    slot_tc_moving_v4(SlotTc, SLOT_TC_NEXT) |p, t| Err(moving::<V4, _, _>(p, t, From::Slot));
+    slot_tc_moving_v6(SlotTc, SLOT_TC_NEXT) |p, t| Err(moving::<V6, _, _>(p, t, From::Slot));
+    slot_tc_unknown(SlotTc, SLOT_TC_NEXT) |p, t| unknown::walk(p, t, From::Slot);
+}
+
+#[inline(always)]
+fn at_xdp(ctx: &XdpContext, hook: Hook) -> (XdpPacket, Maps) {
+    let packet = XdpPacket::new(XdpContext::new(ctx.ctx));
+    let maps = Maps { hook, arrived_at: packet.arrived_at() };
+    (packet, maps)
+}
+
+#[inline(always)]
+fn at_tc(ctx: &TcContext, hook: Hook) -> (TcPacket, Maps) {
+    let packet = TcPacket::new(TcContext::new(ctx.skb.skb));
+    let maps = Maps { hook, arrived_at: packet.arrived_at() };
+    (packet, maps)
 }
 
 #[inline(always)]

@@ -1,8 +1,9 @@
 //! Addresses and numbers by role. Addresses are byte arrays in network order, so they have no padding,
 //! no alignment and no byte order to get wrong when they cross into the kernel.
 
+use crate::checksum::Sum;
 use core::fmt;
-use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned, transmute};
 
 macro_rules! network_bytes {
     ($(#[$doc:meta])* $name:ident, $len:literal) => {
@@ -50,7 +51,11 @@ network_bytes!(
     Ip4, 4
 );
 network_bytes!(
-    /// A TCP or UDP port, in network order.
+    /// An IPv6 address, in network order.
+    Ip6, 16
+);
+network_bytes!(
+    /// A TCP or UDP port, in network order. Of an ICMP query, its identifier (RFC 5508 section 3).
     L4Port, 2
 );
 network_bytes!(
@@ -89,6 +94,89 @@ impl Ip4 {
     pub const fn may_be_source(self) -> bool {
         let number = self.to_bits();
         number > 0x00ff_ffff && number >> 24 != 127 && number < 0xe000_0000
+    }
+}
+
+impl Ip6 {
+    #[inline(always)]
+    const fn as_number(self) -> u128 {
+        u128::from_ne_bytes(self.0)
+    }
+}
+
+/// What the path asks of an address, of either family.
+pub trait Address: Copy + Eq + fmt::Debug {
+    /// Whether packets may come from this address: one machine's, and not this one's.
+    fn may_be_source(self) -> bool;
+
+    /// The address as the configuration tables hold it: IPv4 mapped into IPv6 (RFC 4291 section 2.5.5.2).
+    fn mapped(self) -> Ip6;
+
+    /// How a checksum changes where this address becomes `new`, as a part of the pseudo header.
+    fn replaced_by(self, new: Self) -> Sum;
+
+    /// The sum of the address.
+    fn sum(self) -> Sum;
+}
+
+impl Address for Ip4 {
+    #[inline(always)]
+    fn may_be_source(self) -> bool {
+        Self::may_be_source(self)
+    }
+
+    #[inline(always)]
+    fn mapped(self) -> Ip6 {
+        let [a, b, c, d] = self.0;
+        Ip6([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, a, b, c, d])
+    }
+
+    #[inline(always)]
+    fn replaced_by(self, new: Self) -> Sum {
+        Sum::default().sub4(self.0).add4(new.0)
+    }
+
+    #[inline(always)]
+    fn sum(self) -> Sum {
+        Sum::default().add4(self.0)
+    }
+}
+
+impl Address for Ip6 {
+    /// Not unspecified, loopback, IPv4-mapped or multicast (RFC 4291 sections 2.5.2, 2.5.3, 2.5.5 and 2.7).
+    #[inline(always)]
+    fn may_be_source(self) -> bool {
+        let number = u128::from_be_bytes(self.0);
+        number >> 32 != 0 && number >> 32 != 0xffff && number >> 120 != 0xff
+    }
+
+    #[inline(always)]
+    fn mapped(self) -> Ip6 {
+        self
+    }
+
+    #[inline(always)]
+    fn replaced_by(self, new: Self) -> Sum {
+        let words: [[[u8; 4]; 4]; 2] = [transmute!(self), transmute!(new)];
+        let [[a, b, c, d], [e, f, g, h]] = words;
+        Sum::default().sub4(a).sub4(b).sub4(c).sub4(d).add4(e).add4(f).add4(g).add4(h)
+    }
+
+    #[inline(always)]
+    fn sum(self) -> Sum {
+        let [a, b, c, d]: [[u8; 4]; 4] = transmute!(self);
+        Sum::default().add4(a).add4(b).add4(c).add4(d)
+    }
+}
+
+impl Ip6 {
+    /// The IPv4 address that is mapped into this one, if it is one.
+    #[must_use]
+    pub const fn as_ip4(self) -> Option<Ip4> {
+        match self.0 {
+            [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, a, b, c, d] => Some(Ip4([a, b, c, d])),
+            _ => None,
+        }
     }
 }
 
@@ -154,6 +242,36 @@ impl From<Ip4> for core::net::Ipv4Addr {
     }
 }
 
+impl fmt::Display for Ip6 {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        core::net::IpAddr::from(*self).fmt(f)
+    }
+}
+
+impl fmt::Debug for Ip6 {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl From<core::net::IpAddr> for Ip6 {
+    fn from(address: core::net::IpAddr) -> Self {
+        match address {
+            core::net::IpAddr::V4(address) => Ip4::from(address).mapped(),
+            core::net::IpAddr::V6(address) => Self(address.octets()),
+        }
+    }
+}
+
+impl From<Ip6> for core::net::IpAddr {
+    fn from(address: Ip6) -> Self {
+        match address.as_ip4() {
+            Some(address) => Self::V4(address.into()),
+            None => Self::V6(address.0.into()),
+        }
+    }
+}
+
 impl fmt::Display for L4Port {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.number().fmt(f)
@@ -179,13 +297,14 @@ impl fmt::Debug for Mac {
     }
 }
 
-network_bytes!(
-    /// Which address space a packet's addresses belong to: a VPC on the wire, or one binding on a slot.
-    ///
-    /// Overlapping VPCs and identical sandboxes are told apart by it, because it is part of every flow key.
-    /// Twenty-three bits of number, and one bit that says which kind of number it is.
-    Zone, 3
-);
+/// Which address space a packet's addresses belong to: a VPC on the wire, or one binding on a slot.
+///
+/// Overlapping VPCs and identical sandboxes are told apart by it, because it is part of every flow key.
+/// Twenty-three bits of number, and one bit that says which kind of number it is.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(transparent)]
+pub struct Zone(u32);
 
 impl Zone {
     /// The largest number a VPC or a binding can have.
@@ -195,38 +314,37 @@ impl Zone {
     /// The zone of a VPC, as seen on an uplink. `None` above [`Self::MAX_NUMBER`].
     #[must_use]
     pub const fn of_vpc(number: u32) -> Option<Self> {
-        if number <= Self::MAX_NUMBER { Some(Self::from_bits(number)) } else { None }
+        if number <= Self::MAX_NUMBER { Some(Self(number)) } else { None }
     }
 
     /// The zone of a binding, as seen on a slot. `None` above [`Self::MAX_NUMBER`].
     #[must_use]
     pub const fn of_binding(number: u32) -> Option<Self> {
-        if number <= Self::MAX_NUMBER { Some(Self::from_bits(number | Self::SLOT_BIT)) } else { None }
+        if number <= Self::MAX_NUMBER { Some(Self(number | Self::SLOT_BIT)) } else { None }
     }
 
     /// Whether this is the zone of a binding on a slot (else of a VPC on the wire).
     #[must_use]
     pub const fn is_binding(self) -> bool {
-        let [top, ..] = self.0;
-        top & 0x80 != 0
+        self.0 & Self::SLOT_BIT != 0
     }
 
     /// The VPC's or the binding's number.
     #[must_use]
     pub const fn number(self) -> u32 {
-        let [top, middle, low] = self.0;
-        u32::from_be_bytes([0, top & 0x7f, middle, low])
+        self.0 & Self::MAX_NUMBER
     }
 
+    /// Together with a protocol number, in one word.
     #[inline(always)]
-    const fn as_number(self) -> u32 {
-        let [top, middle, low] = self.0;
-        u32::from_be_bytes([0, top, middle, low])
+    pub(crate) const fn with_protocol(self, protocol: u8) -> u32 {
+        self.0 << 8 | protocol as u32
     }
 
-    const fn from_bits(bits: u32) -> Self {
-        let [_, top, middle, low] = bits.to_be_bytes();
-        Self([top, middle, low])
+    /// The zone in a word that [`Self::with_protocol`] made.
+    #[inline(always)]
+    pub(crate) const fn of_word(word: u32) -> Self {
+        Self(word >> 8)
     }
 }
 
@@ -285,11 +403,6 @@ mod tests {
             let mut other = [0; 6];
             other[at] = 1;
             assert_ne!(Mac(other), Mac([0; 6]));
-        }
-        for at in 0..3 {
-            let mut other = [0; 3];
-            other[at] = 1;
-            assert_ne!(Zone(other), Zone([0; 3]));
         }
     }
 

@@ -1,14 +1,13 @@
-//! SipHash-2-4 of a flow key: which target a new flow goes to.
+//! SipHash-2-4 of flow keys: which target a new flow goes to.
 //!
 //! Keyed, so that nobody who doesn't know the key can aim many flows at one target. Ours, so that every
 //! node and every build place a flow alike: TC would offer `skb->hash`, XDP has none.
 //! Source: Aumasson and Bernstein, "SipHash: a fast short-input PRF", 2012, section 2 and appendix A.
 
-use crate::flow::FlowKey;
 use core::fmt;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, transmute};
 
-/// The 128-bit secret of [`flow_hash`]. A fleet that should place flows alike shares it.
+/// The 128-bit secret of [`siphash_2_4`]. A fleet that should place flows alike shares it.
 #[derive(Clone, Copy, PartialEq, Eq, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(transparent)]
 pub struct HashKey(pub [u8; 16]);
@@ -19,32 +18,35 @@ impl fmt::Debug for HashKey {
     }
 }
 
-/// The hash of a flow key. The upper and the lower half may be used as two independent choices.
+/// SipHash-2-4 of whole words. The upper and the lower half may be used as two independent choices.
 #[must_use]
 #[inline(always)]
-pub fn flow_hash(key: HashKey, flow: &FlowKey) -> u64 {
-    siphash_2_4(transmute!(key), transmute!(*flow))
-}
-
-/// SipHash-2-4 of exactly sixteen bytes: two message words and the length word.
-#[inline(always)]
-fn siphash_2_4(key: [[u8; 8]; 2], message: [[u8; 8]; 2]) -> u64 {
-    const LENGTH_WORD: u64 = 16 << 56;
-    let [k0, k1] = [u64::from_le_bytes(key[0]), u64::from_le_bytes(key[1])];
+pub fn siphash_2_4<const N: usize>(key: HashKey, message: [[u8; 8]; N]) -> u64 {
+    // The last word holds the length and no bytes.
+    let length_word = (8 * N as u64) << 56;
+    let key: [[u8; 8]; 2] = transmute!(key);
+    let [k0, k1] = key.map(u64::from_le_bytes);
     let mut v = [
         k0 ^ 0x736f_6d65_7073_6575,
         k1 ^ 0x646f_7261_6e64_6f6d,
         k0 ^ 0x6c79_6765_6e65_7261,
         k1 ^ 0x7465_6462_7974_6573,
     ];
-    for word in [u64::from_le_bytes(message[0]), u64::from_le_bytes(message[1]), LENGTH_WORD] {
-        v[3] ^= word;
-        v = round(round(v));
-        v[0] ^= word;
+    for word in message {
+        v = absorb(v, u64::from_le_bytes(word));
     }
+    v = absorb(v, length_word);
     v[2] ^= 0xff;
     v = round(round(round(round(v))));
     v[0] ^ v[1] ^ v[2] ^ v[3]
+}
+
+#[inline(always)]
+const fn absorb(mut v: [u64; 4], word: u64) -> [u64; 4] {
+    v[3] ^= word;
+    v = round(round(v));
+    v[0] ^= word;
+    v
 }
 
 #[inline(always)]
@@ -78,7 +80,8 @@ mod tests {
         // The reference implementation's vectors: key 00..0f, message 00..0f, output db9bc2577fcc2a3f.
         let mut bytes = [0u8; 16];
         bytes.iter_mut().enumerate().for_each(|(i, byte)| *byte = i as u8);
-        assert_eq!(siphash_2_4(transmute!(bytes), transmute!(bytes)), 0x3f2a_cc7f_57c2_9bdb);
+        let message: [[u8; 8]; 2] = transmute!(bytes);
+        assert_eq!(siphash_2_4(HashKey(bytes), message), 0x3f2a_cc7f_57c2_9bdb);
     }
 
     #[test]

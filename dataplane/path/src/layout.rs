@@ -4,12 +4,14 @@
 //! which is which. Hash tables carry the half in the key; array tables are cut in the middle.
 
 use crate::addr::InterfaceId;
+use crate::flow::end::End;
+use crate::flow::store::Room;
 use crate::reason::Reason;
 use crate::tables::{GroupId, Half, Listener, Vip};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// Changes whenever a table's name, type or layout does. Part of the path that tables are pinned under.
-pub const SCHEMA: u32 = 1;
+pub const SCHEMA: u32 = 2;
 
 /// Most VIPs in one configuration.
 pub const MAX_VIPS: u32 = 4_096;
@@ -26,8 +28,49 @@ pub const MAX_INTERFACES: u32 = 8_192;
 /// Kernel interface indices must lie below this: 8 MiB of table, so that the path needs no hash to know
 /// where a packet came in.
 pub const MAX_IFINDEX: u32 = 1 << 20;
-/// Flows that fit where nothing else is said, both directions together.
-pub const DEFAULT_FLOWS: u32 = 1 << 20;
+/// IPv4 flows that fit where nothing else is said, both directions together.
+pub const DEFAULT_FLOWS: u32 = 2 << 20;
+/// IPv6 flows that fit where nothing else is said, both directions together.
+pub const DEFAULT_FLOWS_V6: u32 = 1 << 19;
+/// Where nothing else is said, one flow in so many may be half-open.
+pub const HALF_OPEN_SHARE: u32 = 16;
+
+/// Words of the table of words: which half of the configuration is live, by its lowest bit.
+pub const EPOCH: u32 = 0;
+/// The time, as a [`crate::time::Now`].
+pub const CLOCK: u32 = 1;
+/// Whether anybody wants to hear of flows that end.
+pub const EVENTS_WANTED: u32 = 2;
+/// How many words there are.
+pub const WORDS: u32 = 3;
+
+/// A pot of the flow tables, alone in its cache line: the head of its list of free records, and the turn of
+/// its ring of half-open places. In the last pot: how many records are fresh, and the hand.
+pub type Pot = [u64; 8];
+/// How many pots there are: one a CPU, or a few CPUs', and one that is everyone's.
+pub const POTS: u32 = Room::MAX_POTS + 1;
+/// The pot that is everyone's.
+pub const SHARED_POT: u32 = Room::MAX_POTS;
+
+/// Bytes in the ring of events: 32,768 events.
+pub const EVENT_BYTES: u32 = 4 << 20;
+/// Where the count of events that found no room lies, behind the counts of ends.
+pub const EVENTS_LOST: u32 = End::COUNT;
+/// How many counters of ends there are.
+pub const ENDED: u32 = End::COUNT + 1;
+
+/// How many records one step of ageing looks at.
+pub const LOOKED_AT_IN_A_STEP: u32 = 4_096;
+/// How many flows one step of ageing ends at most: a step stays below a tenth of a millisecond.
+pub const ENDED_IN_A_STEP: u32 = 64;
+/// Milliseconds between two steps of ageing.
+pub const STEP_MS: u64 = 16;
+/// Milliseconds between two steps while there is more to end than one step may.
+pub const BUSY_STEP_MS: u64 = 2;
+/// How many flows one order can name: each by the number of its record, and its incarnation 32 bits above.
+pub const MAX_ORDERS: u32 = 4_096;
+/// Set in an order that is for an IPv6 flow.
+pub const ORDER_V6: u64 = 1 << 63;
 
 /// Cells in one cache line, the unit that the Maglev arena is read in.
 pub const CELLS_IN_LINE: u32 = 32;
@@ -42,20 +85,18 @@ pub struct VipKey {
     /// The VIP.
     pub vip: Vip,
     /// The half, 0 or 1.
-    pub half: u8,
+    pub half: u32,
 }
 
 /// A listener in one half.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 #[derive(FromBytes, IntoBytes, Immutable, KnownLayout)]
-#[repr(C, align(4))]
+#[repr(C, align(8))]
 pub struct ListenerKey {
     /// The listener.
     pub listener: Listener,
     /// The half, 0 or 1.
-    pub half: u8,
-    /// Always zero.
-    pub zero: u8,
+    pub half: u64,
 }
 
 impl VipKey {
@@ -63,7 +104,7 @@ impl VipKey {
     #[must_use]
     #[inline(always)]
     pub const fn new(half: Half, vip: Vip) -> Self {
-        Self { vip, half: half.index() as u8 }
+        Self { vip, half: half.index() }
     }
 }
 
@@ -72,7 +113,7 @@ impl ListenerKey {
     #[must_use]
     #[inline(always)]
     pub const fn new(half: Half, listener: Listener) -> Self {
-        Self { listener, half: half.index() as u8, zero: 0 }
+        Self { listener, half: half.index() as u64 }
     }
 }
 
@@ -159,8 +200,8 @@ pub const fn interface_stored(word: u32) -> Option<InterfaceId> {
 }
 
 const _: () = {
-    assert!(size_of::<VipKey>() == 8 && align_of::<VipKey>() == 8);
-    assert!(size_of::<ListenerKey>() == 12 && align_of::<ListenerKey>() == 4);
+    assert!(size_of::<VipKey>() == 24 && align_of::<VipKey>() == 8);
+    assert!(size_of::<ListenerKey>() == 32 && align_of::<ListenerKey>() == 8);
     assert!(size_of::<CellLine>() == 64);
     assert!(MAX_CELLS.is_multiple_of(CELLS_IN_LINE));
 };

@@ -9,8 +9,9 @@
 //! 1. [`walk`]: the two walks of a packet, top to bottom. An established packet costs a parse, one flow
 //!    look-up, a rewrite and a redirect; everything else happens on a flow's first packet.
 //! 2. [`reason`]: every way out of a walk, by name.
-//! 3. [`packet`] and [`tables`]: what the path needs from the world, as traits.
-//! 4. [`wire`], [`checksum`], [`hash`]: headers, sums and the keyed hash.
+//! 3. [`flow`]: the flow core, on which everything stands.
+//! 4. [`packet`] and [`tables`]: what the path needs from the world, as traits.
+//! 5. [`wire`], [`checksum`], [`hash`]: headers, sums and the keyed hash.
 //!
 //! ```text
 //!   client ──► uplink ─► flow known? ──yes──► rewrite ──────────────────────────────► slot ─► sandbox
@@ -28,14 +29,16 @@ pub mod checksum;
 pub mod flow;
 pub mod hash;
 pub mod layout;
+pub mod opening;
 pub mod packet;
 pub mod reason;
 pub mod tables;
+pub mod time;
+pub mod unknown;
 pub mod walk;
 pub mod wire;
 
 mod answer;
-mod open;
 mod translate;
 
 pub use reason::{Reason, Verdict};

@@ -89,11 +89,11 @@ reasons! {
         UnknownInterface "unknown_interface",
         /// On an uplink, a frame for another station's MAC.
         OtherStation "other_station",
-        /// On an uplink, neither IPv4 nor ARP, or too short to be either.
+        /// On an uplink, neither IP nor ARP, or too short to be either.
         OtherProtocol "other_protocol",
         /// On an uplink, a frame with a VLAN tag.
         OtherVlan "other_vlan",
-        /// On an uplink, IPv4 or ARP for an address that is not Weir's.
+        /// On an uplink, IP or ARP for an address that is not Weir's.
         OtherAddress "other_address",
     }
     Dropped {
@@ -117,6 +117,10 @@ reasons! {
         ResetWithoutFlow "reset_without_flow",
         /// The flow table is full: new flows are refused, established ones are untouched.
         FlowTableFull "flow_table_full",
+        /// The budget of half-open flows is full, and none of those looked at had its time yet.
+        HalfOpenFull "half_open_full",
+        /// The flow leads out of an interface that has no record any more.
+        NoInterface "no_interface",
         /// Two flows would look the same to one sandbox, so that its replies could not be told apart.
         ReplyCollision "reply_collision",
         /// Another CPU opened the same flow at the same moment and was not done. The sender tries again.
@@ -125,12 +129,14 @@ reasons! {
         UnboundSlot "unbound_slot",
         /// From a slot, with a source MAC or address that is not the sandbox's own.
         SpoofedSource "spoofed_source",
-        /// From a slot, neither IPv4 nor ARP, too short to be either, or with a VLAN tag.
+        /// From a slot, neither IP nor ARP, too short to be either, or with a VLAN tag.
         SlotProtocol "slot_protocol",
         /// From a slot, ARP for anything but its gateway: address probes are never answered.
         SlotArp "slot_arp",
         /// From a slot, a new connection outwards, and nothing that allows it.
         NotAllowedOut "not_allowed_out",
+        /// A packet without a flow, while the dataplane was being set up or taken away.
+        NotReady "not_ready",
         /// The kernel refused to make room for an answer, or to change the packet.
         Unchangeable "unchangeable",
     }

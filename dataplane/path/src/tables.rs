@@ -1,17 +1,18 @@
-//! What the path needs to know, by chapter: interfaces, listeners, flows, counters.
+//! What the path needs to know, by chapter: interfaces, listeners, the time, counters. The flows' chapter is
+//! [`crate::flow::store`], once for each family.
 //!
 //! Implementors: the BPF maps (in `ebpf/`), and a model of plain maps for tests. Records cross the kernel
 //! boundary as they are, so they hold no enum, bool or Option and have no padding.
 
-use crate::addr::{IfIndex, InterfaceId, Ip4, L4Port, Mac, Zone};
-use crate::flow::{Flow, FlowKey};
+use crate::addr::{IfIndex, InterfaceId, Ip4, Ip6, L4Port, Mac, Zone};
 use crate::hash::HashKey;
 use crate::reason::Reason;
-use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+use crate::time::{Now, Seconds, Times};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-/// Everything together.
-pub trait Tables: Interfaces + Listeners + Flows + Counters {}
-impl<T: Interfaces + Listeners + Flows + Counters> Tables for T {}
+/// Everything together, but for the flows.
+pub trait Tables: Interfaces + Listeners + Clock + Counters {}
+impl<T: Interfaces + Listeners + Clock + Counters> Tables for T {}
 
 // ---- interfaces ----
 
@@ -53,10 +54,12 @@ pub struct Interface {
     pub address: Ip4,
     /// The gateway address that a slot's sandbox knows; zero on an uplink.
     pub gateway: Ip4,
+    /// A slot's sandbox's IPv6 address; zero on an uplink, or where it has none.
+    pub address6: Ip6,
+    /// The IPv6 gateway address that a slot's sandbox knows; zero on an uplink, or where it has none.
+    pub gateway6: Ip6,
     /// The address space on this interface: the uplink's VPC, or the slot's binding.
     pub zone: Zone,
-    /// Always zero.
-    pub zero: [u8; 1],
 }
 
 impl Interface {
@@ -107,26 +110,28 @@ impl Half {
 
 /// A virtual address: what ARP and echo are answered for.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Debug)]
-#[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Vip {
-    /// The address.
-    pub address: Ip4,
+    /// The address; an IPv4 address is mapped ([`crate::addr::Address::mapped`]).
+    pub address: Ip6,
     /// The VPC it is an address in.
     pub zone: Zone,
 }
 
 /// What a listener listens on.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Debug)]
-#[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Listener {
     /// The address and its VPC.
     pub vip: Vip,
-    /// The IP protocol number (RFC 790): TCP or UDP.
-    pub protocol: u8,
     /// The port.
     pub port: L4Port,
+    /// The IP protocol number (RFC 790): TCP or UDP.
+    pub protocol: u8,
+    /// Always zero.
+    pub zero: u8,
 }
 
 /// The number of a target group within one half.
@@ -134,6 +139,19 @@ pub struct Listener {
 #[derive(FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(transparent)]
 pub struct GroupId(pub u32);
+
+/// What a listener does with a new flow.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Debug)]
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Forward {
+    /// The group that the flow goes to.
+    pub group: GroupId,
+    /// How long the flow may be silent once it is established.
+    pub idle: Seconds,
+    /// Always zero.
+    pub zero: [u8; 2],
+}
 
 /// A target group: where its Maglev table and its targets lie in this half.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Default, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -172,8 +190,11 @@ pub trait Listeners {
     /// Whether this is one of Weir's addresses.
     fn is_vip(&self, half: Half, vip: &Vip) -> bool;
 
-    /// The target group of a listener.
-    fn listener(&self, half: Half, listener: &Listener) -> Option<GroupId>;
+    /// What a listener does with new flows.
+    fn listener(&self, half: Half, listener: &Listener) -> Option<Forward>;
+
+    /// How long flows may be silent, where their listener does not say it.
+    fn times(&self, half: Half) -> Times;
 
     /// A target group.
     fn group(&self, half: Half, id: GroupId) -> Option<Group>;
@@ -183,6 +204,14 @@ pub trait Listeners {
 
     /// One target.
     fn target(&self, half: Half, index: u32) -> Option<Target>;
+}
+
+// ---- the time ----
+
+/// Chapter three: the time.
+pub trait Clock {
+    /// Now, as of the last tick.
+    fn now(&self) -> Now;
 }
 
 // ---- flows ----
@@ -196,18 +225,6 @@ pub enum Claim {
     Taken,
     /// It is not in: the table is full.
     NoRoom,
-}
-
-/// Chapter three: the flows.
-pub trait Flows {
-    /// The direction under this key.
-    fn flow(&self, key: &FlowKey) -> Option<Flow>;
-
-    /// Enters one direction, unless the key is there already.
-    fn claim(&self, key: &FlowKey, flow: &Flow) -> Claim;
-
-    /// Takes one direction out again. Only for whoever claimed it.
-    fn release(&self, key: &FlowKey);
 }
 
 // ---- counters ----
@@ -226,9 +243,10 @@ pub trait Counters {
 
 const _: () = {
     assert!(size_of::<Egress>() == 12 && align_of::<Egress>() == 4);
-    assert!(size_of::<Interface>() == 36 && align_of::<Interface>() == 4);
-    assert!(size_of::<Vip>() == 7 && align_of::<Vip>() == 1);
-    assert!(size_of::<Listener>() == 10 && align_of::<Listener>() == 1);
+    assert!(size_of::<Interface>() == 68 && align_of::<Interface>() == 4);
+    assert!(size_of::<Vip>() == 20 && align_of::<Vip>() == 4);
+    assert!(size_of::<Listener>() == 24 && align_of::<Listener>() == 4);
+    assert!(size_of::<Forward>() == 8 && align_of::<Forward>() == 4);
     assert!(size_of::<Group>() == 16 && align_of::<Group>() == 4);
     assert!(size_of::<Target>() == 8 && align_of::<Target>() == 4);
 };

@@ -1,18 +1,63 @@
 //! The two walks of a packet. Start here.
 //!
-//! Three speeds: a packet of a known flow is parsed, found, rewritten and sent; a flow's first packet also
-//! finds a listener and a target and records the flow; everything else is answered, passed or dropped by
-//! name. Nothing waits for user space, nothing is queued, nothing is locked.
+//! ```text
+//!   settled ──the flow's state may move──► moving ──it goes on──────► ready
+//!      │                                      └──────it is over──┐      ▲
+//!      └─────────no flow─────────────────────────────────────────┴─► unknown ──a flow's first──► opening
+//! ```
+//!
+//! Most packets are *settled*: of a flow that is there, and with nothing to say to it. They are parsed, found,
+//! rewritten and sent, all in this file. A TCP packet with SYN, FIN or RST, and every packet until its flow is
+//! established, may *move* the flow's state; a few times in a timeout any packet does. What is of no flow is
+//! answered, passed, dropped by name, or *opens* one. Once that is done a packet is *ready*, and goes on as a
+//! settled one does. Each step is a program of its own in the kernel, reached by a tail call: so the one that
+//! most packets see stays small, and each has a whole stack. Nothing waits for user space, nothing is queued,
+//! nothing is locked.
+//!
+//! IPv4 and IPv6 walk the same way: what differs is in [`Network`] and in the rewriting of headers.
 
-use crate::addr::Mac;
-use crate::answer;
-use crate::flow::FlowKey;
-use crate::open;
+use crate::flow::follow::{Found, Moved, Way, find, move_on};
+use crate::flow::store::Flows;
+use crate::flow::{Ends, Key, V4, V6};
+use crate::opening;
 use crate::packet::Packet;
 use crate::reason::{Reason, Verdict};
-use crate::tables::{Egress, Interface, Tables, Vip};
-use crate::translate;
-use crate::wire::{ArpRequest, Ethernet, Ipv4, Segment, ethernet, protocol};
+use crate::tables::{Egress, Interface, Tables};
+use crate::translate::{self, Header};
+use crate::unknown;
+use crate::wire::{Ethernet, Ip, Network, Segment, ethernet};
+
+/// A step that another program takes: its place in the arrays of programs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u32)]
+pub enum Next {
+    /// The packet's flow is in order.
+    Ready,
+    /// The packet may move an IPv4 flow's state.
+    MovingV4,
+    /// The packet may move an IPv6 flow's state.
+    MovingV6,
+    /// The packet is of no flow.
+    Unknown,
+    /// The packet opens an IPv4 flow.
+    OpeningV4,
+    /// The packet opens an IPv6 flow.
+    OpeningV6,
+}
+
+impl Next {
+    /// How many there are.
+    pub const COUNT: u32 = 6;
+}
+
+/// Which side a packet comes in from.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum From {
+    /// The wire.
+    Uplink,
+    /// A sandbox.
+    Slot,
+}
 
 /// A packet that is to leave: why, and where to.
 pub(crate) struct Sent {
@@ -20,28 +65,99 @@ pub(crate) struct Sent {
     pub(crate) to: Egress,
 }
 
-/// A packet from the wire.
+/// A packet from the wire, all steps.
 #[inline(always)]
-pub fn from_uplink<P: Packet, T: Tables>(p: &mut P, t: &T) -> Verdict {
-    counted(p, t, uplink_walk)
+pub fn from_uplink<P: Packet, T: Tables + Flows<V4> + Flows<V6>>(p: &mut P, t: &T) -> Verdict {
+    all_steps(p, t, From::Uplink)
 }
 
-/// A packet from a sandbox.
+/// A packet from a sandbox, all steps.
 #[inline(always)]
-pub fn from_slot<P: Packet, T: Tables>(p: &mut P, t: &T) -> Verdict {
-    counted(p, t, slot_walk)
+pub fn from_slot<P: Packet, T: Tables + Flows<V4> + Flows<V6>>(p: &mut P, t: &T) -> Verdict {
+    all_steps(p, t, From::Slot)
 }
 
-/// Runs a walk and counts the packet once on the way in and once on the way out.
 #[inline(always)]
-fn counted<P: Packet, T: Tables>(
+fn all_steps<P: Packet, T: Tables + Flows<V4> + Flows<V6>>(p: &mut P, t: &T, from: From) -> Verdict {
+    let mut step = settled(p, t, from);
+    loop {
+        step = match step {
+            Ok(verdict) => return verdict,
+            Err(Next::Ready) => Ok(ready(p, t, from)),
+            Err(Next::MovingV4) => Err(moving::<V4, P, T>(p, t, from)),
+            Err(Next::MovingV6) => Err(moving::<V6, P, T>(p, t, from)),
+            Err(Next::Unknown) => unknown::walk(p, t, from),
+            Err(Next::OpeningV4) => opening::walk::<V4, P, T>(p, t),
+            Err(Next::OpeningV6) => opening::walk::<V6, P, T>(p, t),
+        }
+    }
+}
+
+/// The first step, and the last for most packets: one of a flow that is there, and that it says nothing to.
+///
+/// # Errors
+/// The step to go on with, and the packet is untouched.
+#[inline(always)]
+pub fn settled<P: Packet, T: Tables + Flows<V4> + Flows<V6>>(
     p: &mut P,
     t: &T,
-    walk: impl FnOnce(&mut P, &T) -> Result<Sent, Reason>,
-) -> Verdict {
+    from: From,
+) -> Result<Verdict, Next> {
     let packets = p.segments();
     t.entered(packets);
-    match walk(p, t) {
+    let (here, ethertype) = arrival(p, t, from).ok_or(Next::Unknown)?;
+    let walked = match ethertype {
+        ethernet::IPV4 => settled_ip::<V4, P, T>(p, t, here, from, Next::MovingV4)?,
+        ethernet::IPV6 => settled_ip::<V6, P, T>(p, t, here, from, Next::MovingV6)?,
+        _ => return Err(Next::Unknown),
+    };
+    Ok(leave(p, t, packets, walked))
+}
+
+/// The last step of a packet whose flow is in order.
+#[inline(always)]
+pub fn ready<P: Packet, T: Tables + Flows<V4> + Flows<V6>>(p: &mut P, t: &T, from: From) -> Verdict {
+    let packets = p.segments();
+    let walked = match arrival(p, t, from) {
+        Some((here, ethernet::IPV4)) => ready_ip::<V4, P, T>(p, t, here, from),
+        Some((here, ethernet::IPV6)) => ready_ip::<V6, P, T>(p, t, here, from),
+        _ => Err(Reason::RaceLost),
+    };
+    leave(p, t, packets, walked)
+}
+
+/// The step of a packet that may move its flow's state. Returns the step to go on with.
+#[inline(always)]
+pub fn moving<F: Network, P: Packet, T: Tables + Flows<F>>(p: &mut P, t: &T, from: From) -> Next {
+    let Some((here, _)) = arrival(p, t, from) else { return Next::Unknown };
+    let Some((_, segment, found)) = known::<F, P, T>(p, t, here, from) else { return Next::Unknown };
+    match move_on::<F, P, T>(p, t, &found, &segment) {
+        Moved::GoesOn => Next::Ready,
+        Moved::IsOver => Next::Unknown,
+    }
+}
+
+/// Where the packet came in, and its ethertype, if its MACs and the lack of a tag let it be a flow's.
+#[inline(always)]
+fn arrival<'t, P: Packet, T: Tables>(p: &P, t: &'t T, from: From) -> Option<(&'t Interface, [u8; 2])> {
+    let here = t.arrival()?;
+    let frame = Ethernet::read(p)?;
+    let is_right = match from {
+        From::Uplink => frame.dst == here.mac,
+        From::Slot => frame.src == here.peer_mac,
+    };
+    (is_right && !frame.is_tagged(p)).then_some((here, frame.ethertype))
+}
+
+/// Counts a packet once on its way out. It was counted once on its way in.
+#[inline(always)]
+pub(crate) fn leave<P: Packet, T: Tables>(
+    p: &P,
+    t: &T,
+    packets: u32,
+    walked: Result<Sent, Reason>,
+) -> Verdict {
+    match walked {
         Ok(Sent { why, to }) => {
             t.left(why, packets);
             // Asked again: an answer to a packet of many segments is one packet.
@@ -55,159 +171,94 @@ fn counted<P: Packet, T: Tables>(
     }
 }
 
+/// The established path: parse, one look-up, rewrite, send.
 #[inline(always)]
-fn uplink_walk<P: Packet, T: Tables>(p: &mut P, t: &T) -> Result<Sent, Reason> {
-    let here = t.arrival().ok_or(Reason::UnknownInterface)?;
-    let frame = Ethernet::read(p).ok_or(Reason::OtherProtocol)?;
-    if frame.is_tagged(p) {
-        return Err(Reason::OtherVlan);
-    }
-    match frame.ethertype {
-        ethernet::IPV4 if frame.dst == here.mac => {}
-        ethernet::IPV4 => return Err(Reason::OtherStation),
-        ethernet::ARP => return arp_from_uplink(p, t, here, &frame),
-        _ => return Err(Reason::OtherProtocol),
-    }
-    let (ip, segment) = match parse(p) {
-        Ok(parsed) => parsed,
-        Err(why) => return uplink_without_ports(p, t, here, &frame, why),
-    };
-    let key = flow_key(here, &ip, &segment);
-    if let Some(flow) = t.flow(&key) {
-        translate::apply(p, &ip, &segment, &flow)?;
-        return Ok(Sent { why: Reason::ToSlot, to: flow.egress });
-    }
-    let half = t.live();
-    let vip = Vip { address: ip.dst, zone: here.zone };
-    if !t.is_vip(half, &vip) {
-        return Err(Reason::OtherAddress);
-    }
-    let group = t.listener(half, &open::listener(vip, &ip, &segment)).ok_or(Reason::NoListener)?;
-    if !segment.opens() {
-        return answer::reset(p, here, &frame, &ip, &segment);
-    }
-    // Before the flow is recorded: a packet that ends here must not leave one behind.
-    translate::may_go_on(&ip)?;
-    let target = open::choose(t, half, group, &key)?;
-    let flow = open::toward_target(t, here, &frame, &key, target)?;
-    translate::apply(p, &ip, &segment, &flow)?;
-    Ok(Sent { why: Reason::Opened, to: flow.egress })
-}
-
-#[inline(always)]
-fn slot_walk<P: Packet, T: Tables>(p: &mut P, t: &T) -> Result<Sent, Reason> {
-    let here = t.arrival().ok_or(Reason::UnboundSlot)?;
-    let frame = Ethernet::read(p).ok_or(Reason::SlotProtocol)?;
-    if frame.is_tagged(p) {
-        return Err(Reason::SlotProtocol);
-    }
-    if frame.src != here.peer_mac {
-        return Err(Reason::SpoofedSource);
-    }
-    match frame.ethertype {
-        ethernet::IPV4 => {}
-        ethernet::ARP => return arp_from_slot(p, here),
-        _ => return Err(Reason::SlotProtocol),
-    }
-    let ip = Ipv4::read(p)?;
-    if ip.src != here.address {
-        return Err(Reason::SpoofedSource);
-    }
-    let segment = match Segment::read(p, &ip) {
-        Ok(segment) => segment,
-        Err(why) => return icmp(p, here, &frame, &ip, ip.dst == here.gateway, why),
-    };
-    let key = flow_key(here, &ip, &segment);
-    if let Some(flow) = t.flow(&key) {
-        translate::apply(p, &ip, &segment, &flow)?;
-        return Ok(Sent { why: Reason::ToWire, to: flow.egress });
-    }
-    if segment.opens() {
-        return Err(Reason::NotAllowedOut);
-    }
-    answer::reset(p, here, &frame, &ip, &segment)
-}
-
-#[inline(always)]
-fn parse<P: Packet>(p: &P) -> Result<(Ipv4, Segment), Reason> {
-    let ip = Ipv4::read(p)?;
-    let segment = Segment::read(p, &ip)?;
-    Ok((ip, segment))
-}
-
-#[inline(always)]
-fn flow_key(here: &Interface, ip: &Ipv4, segment: &Segment) -> FlowKey {
-    FlowKey {
-        src: ip.src,
-        dst: ip.dst,
-        sport: segment.sport,
-        dport: segment.dport,
-        protocol: ip.protocol,
-        zone: here.zone,
-    }
-}
-
-/// IPv4 from the wire that cannot be a packet of a flow: only what is for a VIP is Weir's to judge.
-#[inline(always)]
-fn uplink_without_ports<P: Packet, T: Tables>(
+fn settled_ip<F: Network + Header, P: Packet, T: Tables + Flows<F>>(
     p: &mut P,
     t: &T,
     here: &Interface,
-    frame: &Ethernet,
-    why: Reason,
-) -> Result<Sent, Reason> {
-    let (_, address) = Ipv4::addresses(p).ok_or(Reason::OtherProtocol)?;
-    if !t.is_vip(t.live(), &Vip { address, zone: here.zone }) {
-        return Err(Reason::OtherAddress);
+    from: From,
+    moving: Next,
+) -> Result<Result<Sent, Reason>, Next> {
+    let (ip, segment, found) = known::<F, P, T>(p, t, here, from).ok_or(Next::Unknown)?;
+    if let Err(why) = translate::may_go_on(&ip) {
+        return Ok(Err(why));
     }
-    let ip = Ipv4::read(p)?;
-    icmp(p, here, frame, &ip, true, why)
-}
-
-/// What is neither TCP nor UDP: an echo request to Weir is answered, the rest leaves for `why`.
-#[inline(always)]
-fn icmp<P: Packet>(
-    p: &mut P,
-    here: &Interface,
-    frame: &Ethernet,
-    ip: &Ipv4,
-    is_for_weir: bool,
-    why: Reason,
-) -> Result<Sent, Reason> {
-    if why != Reason::UnsupportedProtocol || ip.protocol != protocol::ICMP {
-        return Err(why);
+    if segment.is_control() || found.is_due(t.now()) {
+        return Err(moving);
     }
-    if !is_for_weir {
-        return Err(Reason::IcmpIgnored);
+    let way = found.way::<F>();
+    if !found.is_still_its_flows::<F>() {
+        return Err(Next::Unknown);
     }
-    answer::echo(p, here, frame, ip)
+    found.count::<F>(p.segments(), ip.len(), &segment);
+    Ok(send::<F, P, T>(p, t, &ip, &segment, &way, from.known()))
 }
 
 #[inline(always)]
-fn arp_from_uplink<P: Packet, T: Tables>(
+fn ready_ip<F: Network + Header, P: Packet, T: Tables + Flows<F>>(
     p: &mut P,
     t: &T,
     here: &Interface,
-    frame: &Ethernet,
+    from: From,
 ) -> Result<Sent, Reason> {
-    let request = ArpRequest::read(p).ok_or(Reason::OtherAddress)?;
-    let is_for_us = frame.dst == here.mac || frame.dst == Mac::BROADCAST;
-    // Who announces a VIP as its own is in conflict with us: an answer would not mend that.
-    let asks = request.sender != request.target;
-    if !is_for_us || !asks || !t.is_vip(t.live(), &Vip { address: request.target, zone: here.zone }) {
-        return Err(Reason::OtherAddress);
+    let (ip, segment, found) = known::<F, P, T>(p, t, here, from).ok_or(Reason::RaceLost)?;
+    let way = found.way::<F>();
+    if !found.is_still_its_flows::<F>() {
+        return Err(Reason::RaceLost);
     }
-    answer::arp(p, here, &request)
+    let is_first = found.count::<F>(p.segments(), ip.len(), &segment) && from == From::Uplink;
+    let why = if is_first { Reason::Opened } else { from.known() };
+    send::<F, P, T>(p, t, &ip, &segment, &way, why)
 }
 
+/// The packet's headers and its flow, if it can be a flow's and there is one.
 #[inline(always)]
-fn arp_from_slot<P: Packet>(p: &mut P, here: &Interface) -> Result<Sent, Reason> {
-    let request = ArpRequest::read(p).ok_or(Reason::SlotArp)?;
-    if request.sender_mac != here.peer_mac {
-        return Err(Reason::SpoofedSource);
+fn known<F: Network, P: Packet, T: Tables + Flows<F>>(
+    p: &P,
+    t: &T,
+    here: &Interface,
+    from: From,
+) -> Option<(Ip<F::Address>, Segment, Found<T::Entry>)> {
+    let ip = F::read(p).ok()?;
+    // A sandbox may send from no other address than its own.
+    if from == From::Slot && ip.src != F::address(here) {
+        return None;
     }
-    if request.target != here.gateway || request.sender != here.address {
-        return Err(Reason::SlotArp);
+    let segment = Segment::read(p, &ip).ok()?;
+    let found = find::<F, T>(t, &flow_key::<F>(here, &ip, &segment))?;
+    Some((ip, segment, found))
+}
+
+impl From {
+    /// Why a packet of a known flow leaves.
+    #[inline(always)]
+    const fn known(self) -> Reason {
+        match self {
+            Self::Uplink => Reason::ToSlot,
+            Self::Slot => Reason::ToWire,
+        }
     }
-    answer::arp(p, here, &request)
+}
+
+/// What flows are looked up by.
+#[inline(always)]
+pub(crate) fn flow_key<F: Network>(here: &Interface, ip: &Ip<F::Address>, segment: &Segment) -> F::Key {
+    let ends = Ends { src: ip.src, dst: ip.dst, sport: segment.sport, dport: segment.dport };
+    F::Key::new(ends, ip.protocol, here.zone)
+}
+
+/// Turns the packet into what its flow says, and sends it where the flow leads.
+#[inline(always)]
+pub(crate) fn send<F: Network + Header, P: Packet, T: Tables>(
+    p: &mut P,
+    t: &T,
+    ip: &Ip<F::Address>,
+    segment: &Segment,
+    way: &Way<F::Address>,
+    why: Reason,
+) -> Result<Sent, Reason> {
+    let out = t.interface(way.hop.interface()).filter(|out| out.is_in_use()).ok_or(Reason::NoInterface)?;
+    translate::apply::<F, P>(p, ip, segment, &way.to, [way.hop.mac, out.mac])?;
+    Ok(Sent { why, to: out.egress })
 }

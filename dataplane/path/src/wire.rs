@@ -1,8 +1,13 @@
 //! Headers as they lie on the wire. Reading only: what a packet says, and whether it can be.
 
-use crate::addr::{Ip4, L4Port, Mac};
+mod ip;
+mod segment;
+
+pub use ip::{Ip, Network};
+pub use segment::{Segment, Tcp};
+
+use crate::addr::{Ip4, Mac};
 use crate::packet::Packet;
-use crate::reason::Reason;
 
 /// Ethernet II (IEEE 802.3).
 pub mod ethernet {
@@ -16,6 +21,8 @@ pub mod ethernet {
     pub const TYPE: usize = 12;
     /// Ethertype of IPv4.
     pub const IPV4: [u8; 2] = [0x08, 0x00];
+    /// Ethertype of IPv6.
+    pub const IPV6: [u8; 2] = [0x86, 0xdd];
     /// Ethertype of ARP.
     pub const ARP: [u8; 2] = [0x08, 0x06];
     /// Tag protocol identifiers of 802.1Q and 802.1ad.
@@ -38,7 +45,26 @@ pub mod ipv4 {
     pub const DST: usize = AT + 16;
 }
 
-/// IP protocol numbers (RFC 790).
+/// IPv6 (RFC 8200). Offsets are from the start of the frame.
+pub mod ipv6 {
+    /// Offset of the header.
+    pub const AT: usize = super::ethernet::LEN;
+    /// Length of the header; extension headers follow it.
+    pub const LEN: usize = 40;
+    /// Offset of the payload's length.
+    pub const PAYLOAD_LEN: usize = AT + 4;
+    /// Offset of the next header's number; the hop limit follows it.
+    pub const NEXT_HEADER: usize = AT + 6;
+    /// Offset of the source address.
+    pub const SRC: usize = AT + 8;
+    /// Offset of the destination address.
+    pub const DST: usize = AT + 24;
+    /// Offset of what follows the header.
+    pub const PAYLOAD: usize = AT + LEN;
+}
+
+/// IP protocol numbers (RFC 790), and IPv6 next headers (RFC 8200 section 4).
+
 pub mod protocol {
     /// ICMP.
     pub const ICMP: u8 = 1;
@@ -46,6 +72,10 @@ pub mod protocol {
     pub const TCP: u8 = 6;
     /// UDP.
     pub const UDP: u8 = 17;
+    /// IPv6's fragment header.
+    pub const FRAGMENT: u8 = 44;
+    /// ICMPv6.
+    pub const ICMPV6: u8 = 58;
 }
 
 /// TCP's control bits (RFC 9293 section 3.1).
@@ -54,6 +84,14 @@ pub mod tcp {
     pub const LEN: usize = 20;
     /// Offset of the checksum from the header's start.
     pub const CHECKSUM: usize = 16;
+    /// Offset of the sequence number; the acknowledgement number follows it.
+    pub const SEQUENCE: usize = 4;
+    /// The option that ends the list.
+    pub const OPTION_END: u8 = 0;
+    /// The option that is nothing.
+    pub const OPTION_NOTHING: u8 = 1;
+    /// The window's shift (RFC 7323 section 2.2).
+    pub const OPTION_WINDOW_SCALE: u8 = 3;
     /// No more data from the sender.
     pub const FIN: u8 = 0x01;
     /// Synchronise sequence numbers.
@@ -112,150 +150,6 @@ impl Ethernet {
     pub fn is_tagged<P: Packet>(&self, p: &P) -> bool {
         let [q, ad] = ethernet::VLAN;
         p.vlan().is_some() || self.ethertype == q || self.ethertype == ad
-    }
-}
-
-/// What the path reads of an IPv4 header.
-#[derive(Clone, Copy, Debug)]
-pub struct Ipv4 {
-    /// The source address.
-    pub src: Ip4,
-    /// The destination address.
-    pub dst: Ip4,
-    /// The protocol number.
-    pub protocol: u8,
-    /// The time to live.
-    pub ttl: u8,
-    /// Offset of what follows the header, options included, from the start of the frame.
-    pub payload_at: usize,
-    /// Length of what follows the header.
-    pub payload_len: usize,
-    /// Whether this is a fragment, the first one included.
-    pub is_fragment: bool,
-}
-
-impl Ipv4 {
-    /// The source and destination addresses of `p`, before anything else of it is believed.
-    #[inline(always)]
-    pub fn addresses<P: Packet>(p: &P) -> Option<(Ip4, Ip4)> {
-        Some((Ip4(p.read(ipv4::SRC)?), Ip4(p.read(ipv4::DST)?)))
-    }
-
-    /// The header of `p`.
-    ///
-    /// # Errors
-    /// [`Reason::BadHeader`]: not version 4, or lengths that contradict each other or the frame's.
-    #[inline(always)]
-    pub fn read<P: Packet>(p: &P) -> Result<Self, Reason> {
-        let header: [u8; ipv4::LEN] = p.read(ipv4::AT).ok_or(Reason::BadHeader)?;
-        let [
-            version_ihl,
-            _,
-            len0,
-            len1,
-            _,
-            _,
-            frag0,
-            frag1,
-            ttl,
-            protocol,
-            _,
-            _,
-            s0,
-            s1,
-            s2,
-            s3,
-            d0,
-            d1,
-            d2,
-            d3,
-        ] = header;
-        let header_len = usize::from(version_ihl & 0x0f) * 4;
-        let total_len = usize::from(u16::from_be_bytes([len0, len1]));
-        let lengths_fit = header_len >= ipv4::LEN && total_len >= header_len && p.holds(ipv4::AT + total_len);
-        if version_ihl >> 4 != 4 || !lengths_fit {
-            return Err(Reason::BadHeader);
-        }
-        Ok(Self {
-            src: Ip4([s0, s1, s2, s3]),
-            dst: Ip4([d0, d1, d2, d3]),
-            protocol,
-            ttl,
-            payload_at: ipv4::AT + header_len,
-            payload_len: total_len - header_len,
-            // More-fragments, or an offset (RFC 791 section 3.1).
-            is_fragment: u16::from_be_bytes([frag0, frag1]) & 0x3fff != 0,
-        })
-    }
-}
-
-/// What the path reads of a TCP or UDP header.
-#[derive(Clone, Copy, Debug)]
-pub struct Segment {
-    /// Offset of the header from the start of the frame.
-    pub at: usize,
-    /// The source port.
-    pub sport: L4Port,
-    /// The destination port.
-    pub dport: L4Port,
-    /// Offset of the checksum from the start of the frame.
-    pub checksum_at: usize,
-    /// TCP's control bits; `None` for UDP.
-    pub tcp_flags: Option<u8>,
-}
-
-impl Segment {
-    /// The TCP or UDP header behind `ip`.
-    ///
-    /// # Errors
-    /// [`Reason::Fragment`], [`Reason::UnsupportedProtocol`], or [`Reason::BadHeader`] where it is cut short.
-    #[inline(always)]
-    pub fn read<P: Packet>(p: &P, ip: &Ipv4) -> Result<Self, Reason> {
-        if ip.is_fragment {
-            return Err(Reason::Fragment);
-        }
-        let at = ip.payload_at;
-        let (header_len, checksum) = match ip.protocol {
-            protocol::TCP => (tcp::LEN, tcp::CHECKSUM),
-            protocol::UDP => (udp::LEN, udp::CHECKSUM),
-            _ => return Err(Reason::UnsupportedProtocol),
-        };
-        if ip.payload_len < header_len {
-            return Err(Reason::BadHeader);
-        }
-        let [s0, s1, d0, d1] = p.read(at).ok_or(Reason::BadHeader)?;
-        let tcp_flags = if ip.protocol == protocol::TCP {
-            let [data_offset, flags] = p.read(at + 12).ok_or(Reason::BadHeader)?;
-            let tcp_header_len = usize::from(data_offset >> 4) * 4;
-            if tcp_header_len < tcp::LEN || tcp_header_len > ip.payload_len {
-                return Err(Reason::BadHeader);
-            }
-            Some(flags)
-        } else {
-            None
-        };
-        Ok(Self {
-            at,
-            sport: L4Port([s0, s1]),
-            dport: L4Port([d0, d1]),
-            checksum_at: at + checksum,
-            tcp_flags,
-        })
-    }
-
-    /// Whether this asks for a new connection: TCP's SYN alone, or any UDP.
-    #[inline(always)]
-    pub fn opens(&self) -> bool {
-        match self.tcp_flags {
-            Some(flags) => flags & (tcp::SYN | tcp::ACK | tcp::RST | tcp::FIN) == tcp::SYN,
-            None => true,
-        }
-    }
-
-    /// Whether this is a TCP RST.
-    #[inline(always)]
-    pub fn is_reset(&self) -> bool {
-        matches!(self.tcp_flags, Some(flags) if flags & tcp::RST != 0)
     }
 }
 

@@ -1,0 +1,184 @@
+//! One direction of a flow, as the flow table holds it: everything that a known packet needs, under its key.
+//!
+//! The table is preallocated, so the kernel hands a removed element to another flow at once, perhaps while a
+//! packet on another CPU is reading it. So an entry says whose it is: its stamp names the flow, and it repeats
+//! its key. Whoever ends a flow wipes the stamps before it removes the keys; whoever reads an entry looks at
+//! the stamp before and after.
+
+use super::key::{Ends, Key4, Key6};
+use super::record::{RecordId, Side};
+use crate::addr::{InterfaceId, Ip4, Ip6, Mac};
+use crate::time::Now;
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+/// Whose an entry is, and until when its flow's record need not be looked at.
+///
+/// ```text
+///  63   62 ─────────── 32   31 ──────── 16   15 ──────── 0
+/// side      record number      incarnation    due (seconds)
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(transparent)]
+pub struct Stamp(pub u64);
+
+impl Stamp {
+    /// Nobody's. Incarnations begin with 1, so no flow has it.
+    pub const WIPED: Self = Self(0);
+
+    const DUE: u64 = 0xffff;
+
+    /// The stamp of one side of a flow, due at once.
+    #[must_use]
+    #[inline(always)]
+    pub const fn new(record: RecordId, incarnation: u16, side: Side, now: Now) -> Self {
+        let place = (side as u64) << 63 | (record.0 as u64) << 32;
+        Self(place | (incarnation as u64) << 16 | now.seconds() as u64)
+    }
+
+    /// The flow's record.
+    #[must_use]
+    #[inline(always)]
+    pub const fn record(self) -> RecordId {
+        RecordId((self.0 >> 32) as u32 & 0x7fff_ffff)
+    }
+
+    /// Which of the record's lives this is.
+    #[must_use]
+    #[inline(always)]
+    pub const fn incarnation(self) -> u16 {
+        (self.0 >> 16) as u16
+    }
+
+    /// Which direction of the flow this is.
+    #[must_use]
+    #[inline(always)]
+    pub const fn side(self) -> Side {
+        if self.0 >> 63 == 0 { Side::Original } else { Side::Reply }
+    }
+
+    /// Whether both are of the same direction of the same flow.
+    #[must_use]
+    #[inline(always)]
+    pub const fn is_of_the_same(self, other: Self) -> bool {
+        (self.0 ^ other.0) & !Self::DUE == 0
+    }
+
+    /// Whether the flow's record has to be looked at before this packet goes on.
+    #[must_use]
+    #[inline(always)]
+    pub const fn is_due(self, now: Now) -> bool {
+        now.seconds().wrapping_sub(self.0 as u16).cast_signed() >= 0
+    }
+
+    /// The same, due this many seconds from `now`.
+    #[must_use]
+    #[inline(always)]
+    pub const fn due_in(self, now: Now, seconds: u16) -> Self {
+        Self(self.0 & !Self::DUE | now.seconds().wrapping_add(seconds) as u64)
+    }
+}
+
+/// Where a direction's packets go.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C, align(8))]
+pub struct Hop {
+    /// The destination MAC to write: the sandbox's, or the next hop's.
+    pub mac: Mac,
+    /// The number of the interface they leave by.
+    interface: u16,
+}
+
+impl Hop {
+    /// To the station `mac` by `interface`, whose number lies below [`crate::layout::MAX_INTERFACES`].
+    #[must_use]
+    #[inline(always)]
+    pub const fn new(interface: InterfaceId, mac: Mac) -> Self {
+        Self { mac, interface: interface.0 as u16 }
+    }
+
+    /// The interface they leave by.
+    #[must_use]
+    #[inline(always)]
+    pub const fn interface(self) -> InterfaceId {
+        InterfaceId(self.interface as u32)
+    }
+}
+
+/// What one direction carried.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Counts {
+    /// Packets; a GSO packet counts its segments.
+    pub packets: u64,
+    /// Bytes from the IP header on; a GSO packet counts once what its segments share.
+    pub bytes: u64,
+}
+
+macro_rules! entry {
+    ($(#[$doc:meta])* $Entry:ident, $Key:ty, $Address:ty) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+        #[derive(FromBytes, IntoBytes, Immutable, KnownLayout)]
+        #[repr(C)]
+        pub struct $Entry {
+            /// Whose it is.
+            pub stamp: Stamp,
+            /// The key it lies under.
+            pub key: $Key,
+            /// What its packets become.
+            pub rewrite: Ends<$Address>,
+            /// TCP's acknowledgement number in the direction's last segment that had one.
+            pub acknowledged: u32,
+            /// Where its packets go.
+            pub hop: Hop,
+            /// What went through it.
+            pub counts: Counts,
+        }
+    };
+}
+
+entry!(
+    /// One direction of an IPv4 flow. With its key and the kernel's header it fills two cache lines exactly.
+    Entry4, Key4, Ip4
+);
+entry!(
+    /// One direction of an IPv6 flow.
+    Entry6, Key6, Ip6
+);
+
+const _: () = {
+    assert!(size_of::<Entry4>() == 64 && align_of::<Entry4>() == 8);
+    assert!(size_of::<Entry6>() == 112 && align_of::<Entry6>() == 8);
+    assert!(size_of::<Hop>() == 8);
+};
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stamp_keeps_its_parts_and_moves_only_when_it_is_due() {
+        let now = Now(8 * 65_530);
+        let stamp = Stamp::new(RecordId(0x12_3456), 0xabcd, Side::Reply, now);
+        assert_eq!(
+            (stamp.record(), stamp.incarnation(), stamp.side()),
+            (RecordId(0x12_3456), 0xabcd, Side::Reply)
+        );
+        assert!(stamp.is_due(now), "a new entry is due at once");
+        let later = stamp.due_in(now, 10);
+        assert!(later.is_of_the_same(stamp));
+        assert!(!later.is_due(Now(now.0 + 9 * 8)));
+        assert!(later.is_due(Now(now.0 + 10 * 8)), "across the wrap of sixteen bits");
+    }
+
+    #[test]
+    fn stamps_of_other_flows_differ() {
+        let stamp = |record, incarnation, side| Stamp::new(RecordId(record), incarnation, side, Now(0));
+        let one = stamp(1, 1, Side::Original);
+        for other in
+            [stamp(2, 1, Side::Original), stamp(1, 2, Side::Original), stamp(1, 1, Side::Reply), Stamp::WIPED]
+        {
+            assert!(!one.is_of_the_same(other));
+        }
+    }
+}

@@ -1,0 +1,167 @@
+//! What a flow is known by: the two ends of its packets, the protocol, and the address space.
+
+use crate::addr::{Address, Ip4, Ip6, L4Port, Zone};
+use crate::hash::{HashKey, siphash_2_4};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned, transmute};
+
+/// The addresses and ports of a packet: what it shows, or what it is to become.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Debug)]
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+pub struct Ends<A> {
+    /// The source address.
+    pub src: A,
+    /// The destination address.
+    pub dst: A,
+    /// The source port.
+    pub sport: L4Port,
+    /// The destination port.
+    pub dport: L4Port,
+}
+
+impl<A: Copy> Ends<A> {
+    /// The ends of an answer.
+    #[must_use]
+    #[inline(always)]
+    pub const fn reversed(self) -> Self {
+        Self { src: self.dst, dst: self.src, sport: self.dport, dport: self.sport }
+    }
+}
+
+impl<A: Address> Ends<A> {
+    /// The same, with IPv4 addresses mapped ([`Address::mapped`]).
+    #[must_use]
+    #[inline(always)]
+    pub fn mapped(self) -> Ends<Ip6> {
+        Ends { src: self.src.mapped(), dst: self.dst.mapped(), sport: self.sport, dport: self.dport }
+    }
+}
+
+/// What one direction's packets look like where they arrive.
+pub trait Key: Copy + Eq + core::fmt::Debug {
+    /// Of which family its addresses are.
+    type Address: Address;
+
+    /// The key of packets with these ends.
+    fn new(ends: Ends<Self::Address>, protocol: u8, zone: Zone) -> Self;
+
+    /// The ends of its packets.
+    fn ends(&self) -> Ends<Self::Address>;
+
+    /// The IP protocol number (RFC 790).
+    fn protocol(&self) -> u8;
+
+    /// The address space that the addresses belong to.
+    fn zone(&self) -> Zone;
+
+    /// Whether this is the same key, compared in whole words.
+    fn is(&self, other: &Self) -> bool;
+
+    /// Its keyed hash: which target a new flow goes to. See [`crate::hash`].
+    fn hash(&self, secret: HashKey) -> u64;
+}
+
+macro_rules! key {
+    ($(#[$doc:meta])* $Key:ident, $Address:ty, $words:literal) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Debug)]
+        #[derive(FromBytes, IntoBytes, Immutable, KnownLayout)]
+        #[repr(C, align(8))]
+        pub struct $Key {
+            /// The addresses and ports.
+            pub ends: Ends<$Address>,
+            /// The address space that the addresses belong to, and the IP protocol number (RFC 790): in one
+            /// word, because the verifier wants alignment where a key is put together.
+            zone_protocol: u32,
+        }
+
+        impl Key for $Key {
+            type Address = $Address;
+
+            #[inline(always)]
+            fn new(ends: Ends<$Address>, protocol: u8, zone: Zone) -> Self {
+                Self { ends, zone_protocol: zone.with_protocol(protocol) }
+            }
+
+            #[inline(always)]
+            fn ends(&self) -> Ends<$Address> {
+                self.ends
+            }
+
+            #[inline(always)]
+            fn protocol(&self) -> u8 {
+                self.zone_protocol as u8
+            }
+
+            #[inline(always)]
+            fn zone(&self) -> Zone {
+                Zone::of_word(self.zone_protocol)
+            }
+
+            #[inline(always)]
+            fn is(&self, other: &Self) -> bool {
+                let [mine, theirs]: [[u64; $words]; 2] = [transmute!(*self), transmute!(*other)];
+                let mut differences = 0;
+                for (word, other) in mine.into_iter().zip(theirs) {
+                    differences |= word ^ other;
+                }
+                differences == 0
+            }
+
+            #[inline(always)]
+            fn hash(&self, secret: HashKey) -> u64 {
+                let words: [[u8; 8]; $words] = transmute!(*self);
+                siphash_2_4(secret, words)
+            }
+        }
+    };
+}
+
+key!(
+    /// The key of an IPv4 packet.
+    Key4, Ip4, 2
+);
+key!(
+    /// The key of an IPv6 packet.
+    Key6, Ip6, 5
+);
+
+const _: () = {
+    assert!(size_of::<Key4>() == 16 && align_of::<Key4>() == 8);
+    assert!(size_of::<Key6>() == 40 && align_of::<Key6>() == 8);
+};
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use zerocopy::IntoBytes;
+
+    fn each_byte_counts<K: Key + IntoBytes + FromBytes>() {
+        let zero = K::new_zeroed();
+        for at in 0..size_of::<K>() {
+            let mut other = K::new_zeroed();
+            other.as_mut_bytes()[at] = 1;
+            assert!(!zero.is(&other), "byte {at}");
+            assert!(other.is(&other));
+            assert_ne!(zero.hash(HashKey::default()), other.hash(HashKey::default()), "byte {at}");
+        }
+    }
+
+    #[test]
+    fn every_byte_of_a_key_tells_it_from_another() {
+        each_byte_counts::<Key4>();
+        each_byte_counts::<Key6>();
+    }
+
+    #[test]
+    fn an_answer_of_an_answer_is_where_it_began() {
+        let ends = Ends {
+            src: Ip4([1, 2, 3, 4]),
+            dst: Ip4([5, 6, 7, 8]),
+            sport: L4Port::new(9),
+            dport: L4Port::new(10),
+        };
+        assert_eq!(ends.reversed().reversed(), ends);
+        assert_eq!((ends.reversed().src, ends.reversed().sport), (ends.dst, ends.dport));
+    }
+}

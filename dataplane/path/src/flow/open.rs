@@ -1,0 +1,158 @@
+//! A new flow: both directions entered, or neither.
+//!
+//! The record is drafted first: taken, given a place among the half-open, and filled. Then the keys are claimed,
+//! the reply's first: whoever finds the packet's own key finds a whole flow. Nobody ends a flow that is opening,
+//! so what is undone here is still ours.
+
+use super::room::{self, Place};
+use super::store::{EntryCell, Flows, RecordCell, Word};
+use super::{Family, Hop, Key, Life, Meta, Phase, RecordId, Side, Stamp};
+use crate::addr::{L4Port, Zone};
+use crate::hash::HashKey;
+use crate::reason::Reason;
+use crate::tables::{Claim, Tables};
+use crate::time::Seconds;
+
+/// A flow to be: its record is this run's alone.
+#[derive(Clone, Copy, Debug)]
+pub struct Draft<R> {
+    id: RecordId,
+    record: R,
+    life: Life,
+}
+
+/// What a flow is opened with.
+#[derive(Clone, Copy, Debug)]
+pub struct Terms {
+    /// How long it may be silent once it is established.
+    pub idle: Seconds,
+    /// TCP: what the answer must acknowledge.
+    pub expected: u32,
+    /// TCP: the opener's window shift.
+    pub shift: u8,
+}
+
+/// What became of an attempt to enter a draft's keys.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Opened {
+    /// Both directions are in.
+    Made,
+    /// Another CPU opened the same flow first: it is there, under the same keys.
+    Joined,
+    /// The reply's key is another flow's.
+    Collides,
+    /// The table of entries is full.
+    Full,
+}
+
+/// A draft of the flow whose first packet has this key.
+///
+/// # Errors
+/// [`Reason::FlowTableFull`]: no record is free, nor over. [`Reason::HalfOpenFull`]: no half-open flow has had
+/// its time.
+#[inline(never)]
+pub fn draft<F: Family, T: Tables + Flows<F>>(
+    t: &T,
+    original: &F::Key,
+    terms: &Terms,
+) -> Result<Draft<T::Record>, Reason> {
+    let now = t.now();
+    let Some((id, record)) = room::take(t) else { return Err(Reason::FlowTableFull) };
+    let free = record.life().load();
+    let life = Life::new(Phase::Opening, Life(free).incarnation().max(1), now);
+    let Some((place, had)) = room::take_place(t, Place::of(id, life.incarnation(), now)) else {
+        room::give(t, id);
+        return Err(Reason::HalfOpenFull);
+    };
+    let Terms { idle, expected, shift } = *terms;
+    let meta = Meta { opened: now, place, expected, next: 0, idle, shifts: [shift, 0], zero: [0; 4] };
+    record.fill(original, &meta);
+    record.life().swap(free, life.0);
+    room::make_way(t, had);
+    Ok(Draft { id, record, life })
+}
+
+impl<R> Draft<R> {
+    /// The keyed hash of the first packet's key.
+    #[inline(always)]
+    pub fn hash<F: Family>(&self, secret: HashKey) -> u64
+    where
+        R: RecordCell<F>,
+    {
+        self.record.hash(secret)
+    }
+
+    /// Says where answers will come from: they go to where the first packet came from.
+    #[inline(always)]
+    pub fn answer_from<F: Family>(&self, address: F::Address, port: L4Port, zone: Zone)
+    where
+        R: RecordCell<F>,
+    {
+        self.record.answer_from(address, port, zone);
+    }
+
+    /// Enters both directions, or neither; after a collision another answer may be tried.
+    #[inline(always)]
+    pub fn enter<F: Family, T>(&self, t: &T, [there, back]: [Hop; 2]) -> Opened
+    where
+        T: Tables + Flows<F, Record = R>,
+        R: RecordCell<F>,
+    {
+        match t.claim(self.record, Side::Reply, back) {
+            Claim::Made => {}
+            Claim::Taken if is_same::<F, T>(t, self.record) => return Opened::Joined,
+            Claim::Taken => return Opened::Collides,
+            Claim::NoRoom => return Opened::Full,
+        }
+        let opened = match t.claim(self.record, Side::Original, there) {
+            Claim::Made => {
+                self.publish::<F, T>(t, Side::Reply);
+                self.publish::<F, T>(t, Side::Original);
+                self.record.life().swap(self.life.0, self.life.in_phase(Phase::New).0);
+                return Opened::Made;
+            }
+            Claim::Taken => Opened::Joined,
+            Claim::NoRoom => Opened::Full,
+        };
+        t.remove(self.record, Side::Reply);
+        opened
+    }
+
+    /// Gives everything back: the flow is not to be.
+    #[inline(always)]
+    pub fn abandon<F: Family, T>(&self, t: &T)
+    where
+        T: Flows<F, Record = R>,
+        R: RecordCell<F>,
+    {
+        room::leave_place(t, self.id, self.life.incarnation(), &self.record.meta());
+        self.record.life().swap(self.life.0, self.life.next().0);
+        room::give(t, self.id);
+    }
+
+    /// Lets packets believe an entry. Not before it lies in the table whole: a CPU may be reading what was in its
+    /// place before.
+    #[inline(always)]
+    fn publish<F: Family, T>(&self, t: &T, side: Side)
+    where
+        T: Flows<F, Record = R>,
+        R: RecordCell<F>,
+    {
+        let stamp = Stamp::new(self.id, self.life.incarnation(), side, self.life.seen());
+        if let Some(entry) = t.find_side(self.record, side) {
+            entry.stamp().swap(Stamp::WIPED.0, stamp.0);
+        }
+    }
+}
+
+/// Whether the reply's key, which could not be claimed, is the same flow's, opened on another CPU.
+#[inline(always)]
+fn is_same<F: Family, T: Flows<F>>(t: &T, record: T::Record) -> bool {
+    let Some(entry) = t.find_side(record, Side::Reply) else { return true };
+    let stamp = Stamp(entry.stamp().load());
+    // Being entered, or being removed, by another CPU: as likely by one that opens this flow.
+    if stamp == Stamp::WIPED {
+        return true;
+    }
+    t.record(stamp.record()).is_some_and(|theirs| theirs.key(Side::Original).is(&record.key(Side::Original)))
+}

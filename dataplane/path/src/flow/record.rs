@@ -1,0 +1,305 @@
+//! What both directions of a flow share: one word that decides, and what is asked for rarely.
+//!
+//! ```text
+//!          take            claims made            handshake, answer
+//!   free ────────► opening ────────────► new ──► answered ──► established ──► closing (both FINs)
+//!    ▲                │ claim lost        │          │            │ ▲              │
+//!    │                │                   │          │    RST ▼ │ traffic         │
+//!    │                │                   │          │          reset              │
+//!    │                ▼                   ▼          ▼            ▼                ▼
+//!    └──────────── undone                 └─── ending: both keys removed ◄─────────┘
+//! ```
+//!
+//! Every arrow is one compare-and-swap of the life word. Who moves it to *ending* owns the flow's end, alone:
+//! it wipes and removes both entries, tells what became of the flow, and gives the record back.
+
+use super::key::{Key4, Key6};
+use crate::time::{Now, Seconds};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+/// The number of a record: its place in the array of records.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Debug)]
+pub struct RecordId(pub u32);
+
+/// One of a flow's two directions, as the kernel's connection tracking calls them.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Side {
+    /// The direction of the packet that opened the flow.
+    Original,
+    /// The other one.
+    Reply,
+}
+
+impl Side {
+    /// The other direction.
+    #[must_use]
+    #[inline(always)]
+    pub const fn other(self) -> Self {
+        match self {
+            Self::Original => Self::Reply,
+            Self::Reply => Self::Original,
+        }
+    }
+}
+
+/// How far a flow has come.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[repr(u8)]
+pub enum Phase {
+    /// No flow: the record can be taken.
+    Free,
+    /// A program run is entering its keys.
+    Opening,
+    /// Only the original direction was heard.
+    New,
+    /// TCP: the SYN was acknowledged, the handshake has not ended.
+    Answered,
+    /// Both directions were heard.
+    Established,
+    /// TCP: a RST was seen. Traffic brings the flow back (RFC 7857 section 2.2).
+    Reset,
+    /// TCP: both sides said that they are done.
+    Closing,
+    /// A program run is removing its keys.
+    Ending,
+    /// No flow, and the list of free records was too busy to take it. The ageing walk gives it back.
+    Lost,
+}
+
+impl Phase {
+    /// Every phase, in the order of its number.
+    pub const ALL: [Self; 9] = [
+        Self::Free,
+        Self::Opening,
+        Self::New,
+        Self::Answered,
+        Self::Established,
+        Self::Reset,
+        Self::Closing,
+        Self::Ending,
+        Self::Lost,
+    ];
+
+    /// Whether packets may follow the flow, and whoever has a reason may end it.
+    #[must_use]
+    #[inline(always)]
+    pub const fn is_live(self) -> bool {
+        matches!(self, Self::New | Self::Answered | Self::Established | Self::Reset | Self::Closing)
+    }
+
+    /// Whether the flow is on the budget of half-open ones.
+    #[must_use]
+    #[inline(always)]
+    pub const fn is_half_open(self) -> bool {
+        matches!(self, Self::New | Self::Answered)
+    }
+
+    /// Whether the flow is over but for stragglers.
+    #[must_use]
+    #[inline(always)]
+    pub const fn is_over(self) -> bool {
+        matches!(self, Self::Reset | Self::Closing)
+    }
+
+    /// The name in events and for people.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Free => "free",
+            Self::Opening => "opening",
+            Self::New => "new",
+            Self::Answered => "answered",
+            Self::Established => "established",
+            Self::Reset => "reset",
+            Self::Closing => "closing",
+            Self::Ending => "ending",
+            Self::Lost => "lost",
+        }
+    }
+
+    #[inline(always)]
+    const fn from_bits(bits: u64) -> Self {
+        match bits & 0xf {
+            1 => Self::Opening,
+            2 => Self::New,
+            3 => Self::Answered,
+            4 => Self::Established,
+            5 => Self::Reset,
+            6 => Self::Closing,
+            7 => Self::Ending,
+            8 => Self::Lost,
+            _ => Self::Free,
+        }
+    }
+}
+
+/// The word that decides: everything about a flow that changes under several hands.
+///
+/// ```text
+///  53, 52       51 ── 48    47 ──────── 32   31 ────────────── 0
+/// FIN: r, o      phase        incarnation     last seen (eighths)
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(transparent)]
+pub struct Life(pub u64);
+
+impl Life {
+    const PHASE: u32 = 48;
+    const FIN: u32 = 52;
+
+    /// A life in this phase, seen at this moment.
+    #[must_use]
+    #[inline(always)]
+    pub const fn new(phase: Phase, incarnation: u16, seen: Now) -> Self {
+        Self((phase as u64) << Self::PHASE | (incarnation as u64) << 32 | seen.0 as u64)
+    }
+
+    /// How far the flow has come.
+    #[must_use]
+    #[inline(always)]
+    pub const fn phase(self) -> Phase {
+        Phase::from_bits(self.0 >> Self::PHASE)
+    }
+
+    /// Which of the record's lives this is; never 0 while a flow has it.
+    #[must_use]
+    #[inline(always)]
+    pub const fn incarnation(self) -> u16 {
+        (self.0 >> 32) as u16
+    }
+
+    /// When the flow was last heard, as far as that was written down.
+    #[must_use]
+    #[inline(always)]
+    pub const fn seen(self) -> Now {
+        Now(self.0 as u32)
+    }
+
+    /// Whether this side said that it is done.
+    #[must_use]
+    #[inline(always)]
+    pub const fn has_fin(self, side: Side) -> bool {
+        self.0 >> (Self::FIN + side as u32) & 1 != 0
+    }
+
+    /// The same, with this side done.
+    #[must_use]
+    #[inline(always)]
+    pub const fn with_fin(self, side: Side) -> Self {
+        Self(self.0 | 1 << (Self::FIN + side as u32))
+    }
+
+    /// The same, in another phase.
+    #[must_use]
+    #[inline(always)]
+    pub const fn in_phase(self, phase: Phase) -> Self {
+        Self(self.0 & !(0xf << Self::PHASE) | (phase as u64) << Self::PHASE)
+    }
+
+    /// The same, heard at this moment.
+    #[must_use]
+    #[inline(always)]
+    pub const fn seen_at(self, now: Now) -> Self {
+        Self(self.0 & !0xffff_ffff | now.0 as u64)
+    }
+
+    /// The record's next life, before it begins.
+    #[must_use]
+    #[inline(always)]
+    pub const fn next(self) -> Self {
+        let next = self.incarnation().wrapping_add(1);
+        Self::new(Phase::Free, if next == 0 { 1 } else { next }, Now(0))
+    }
+}
+
+/// What is asked for rarely. Only the run that opens a flow and the runs that move its phase write here.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Meta {
+    /// When the flow was opened.
+    pub opened: Now,
+    /// Its place among the half-open flows, plus one; 0 for none.
+    pub place: u32,
+    /// TCP: what the other side must acknowledge for the handshake to go on.
+    pub expected: u32,
+    /// In a free record: the next one in its list, plus one.
+    pub next: u32,
+    /// How long the flow may be silent once it is established.
+    pub idle: Seconds,
+    /// TCP: by how much each side's window is to be shifted (RFC 7323 section 2).
+    pub shifts: [u8; 2],
+    /// Always zero.
+    pub zero: [u8; 4],
+}
+
+impl Meta {
+    /// By how much this side's window is to be shifted; at most 14 (RFC 7323 section 2.3).
+    #[must_use]
+    #[inline(always)]
+    pub const fn shift(&self, side: Side) -> u8 {
+        let [original, reply] = self.shifts;
+        let shift = match side {
+            Side::Original => original,
+            Side::Reply => reply,
+        };
+        if shift > 14 { 14 } else { shift }
+    }
+}
+
+macro_rules! record {
+    ($(#[$doc:meta])* $Record:ident, $Key:ty, $padding:literal) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+        #[derive(FromBytes, IntoBytes, Immutable, KnownLayout)]
+        #[repr(C)]
+        pub struct $Record {
+            /// The word that decides.
+            pub life: Life,
+            /// The keys of both directions, by [`Side`].
+            pub keys: [$Key; 2],
+            /// What is asked for rarely.
+            pub meta: Meta,
+            /// Up to whole cache lines.
+            pub zero: [u8; $padding],
+        }
+    };
+}
+
+record!(
+    /// What both directions of an IPv4 flow share: one cache line.
+    Record4, Key4, 0
+);
+record!(
+    /// What both directions of an IPv6 flow share: two cache lines.
+    Record6, Key6, 16
+);
+
+const _: () = {
+    assert!(size_of::<Meta>() == 24 && align_of::<Meta>() == 4);
+    assert!(size_of::<Record4>() == 64 && align_of::<Record4>() == 8);
+    assert!(size_of::<Record6>() == 128 && align_of::<Record6>() == 8);
+};
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_life_keeps_its_parts_apart() {
+        for phase in Phase::ALL {
+            let life = Life::new(phase, 0xabcd, Now(0x1234_5678)).with_fin(Side::Reply);
+            assert_eq!((life.phase(), life.incarnation(), life.seen()), (phase, 0xabcd, Now(0x1234_5678)));
+            assert_eq!((life.has_fin(Side::Original), life.has_fin(Side::Reply)), (false, true));
+            let moved = life.in_phase(Phase::Closing).seen_at(Now(7));
+            assert_eq!((moved.phase(), moved.incarnation(), moved.seen()), (Phase::Closing, 0xabcd, Now(7)));
+            assert!(moved.has_fin(Side::Reply), "moving a phase keeps the FINs");
+        }
+    }
+
+    #[test]
+    fn the_next_life_is_another_and_never_the_one_of_nobody() {
+        let next = Life::new(Phase::Ending, 7, Now(9)).with_fin(Side::Original).next();
+        assert_eq!(next, Life::new(Phase::Free, 8, Now(0)));
+        assert_eq!(Life::new(Phase::Ending, u16::MAX, Now(9)).next().incarnation(), 1);
+    }
+}

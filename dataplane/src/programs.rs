@@ -1,0 +1,193 @@
+//! The programs of the object: loaded, joined by tail calls, and run without a packet.
+
+use crate::error::Error;
+use crate::flows::FlowId;
+use crate::object::{self, OBJECT, Sizes};
+use crate::tables::Tables;
+use aya::maps::{MapData, ProgramArray};
+use aya::programs::{Program, ProgramError, ProgramFd, TestRun, TestRunOptions};
+use aya::{Ebpf, EbpfLoader, VerifierLogLevel};
+use weir_path::layout::MAX_ORDERS;
+use weir_path::walk::Next;
+
+/// The programs that hooks begin with, and the arrays of those that they go on with.
+const CHAINS: [(&str, &str); 4] = [
+    ("uplink_xdp", "UPLINK_XDP_NEXT"),
+    ("uplink_tc", "UPLINK_TC_NEXT"),
+    ("slot_tc", "SLOT_TC_NEXT"),
+    ("slot_xdp", "SLOT_XDP_NEXT"),
+];
+
+/// What the programs for each step are called, behind the name of their hook's first one.
+const STEPS: [(Next, &str); Next::COUNT as usize] = [
+    (Next::Ready, "ready"),
+    (Next::MovingV4, "moving_v4"),
+    (Next::MovingV6, "moving_v6"),
+    (Next::Unknown, "unknown"),
+    (Next::OpeningV4, "opening_v4"),
+    (Next::OpeningV6, "opening_v6"),
+];
+
+/// A program that runs without a packet.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Service {
+    /// Starts the ageing timer, or gives it this build's code.
+    StartAgeing,
+    /// One step of ageing.
+    AgeStep,
+    /// Ends the flows that are named in the table of orders.
+    EndFlows,
+}
+
+impl Service {
+    const ALL: [Self; 3] = [Self::StartAgeing, Self::AgeStep, Self::EndFlows];
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::StartAgeing => "start_ageing",
+            Self::AgeStep => "age_step",
+            Self::EndFlows => "end_flows",
+        }
+    }
+}
+
+/// How large a program is, for the budget.
+#[derive(Clone, Debug)]
+pub struct ProgramSize {
+    /// The program.
+    pub name: String,
+    /// Instructions after the kernel's rewriting.
+    pub instructions: u32,
+    /// Instructions that the verifier walked.
+    pub verified: u32,
+}
+
+/// Loads all programs and joins them. `prepare` may say where maps are pinned.
+pub(crate) fn load<'a>(sizes: &Sizes, prepare: impl FnOnce(&mut EbpfLoader<'a>)) -> Result<Ebpf, Error> {
+    let pots = object::pots()?;
+    let [v4, v6] = [sizes.v4, sizes.v6].map(|family| object::room(family, pots));
+    let mut loader = EbpfLoader::new();
+    // aya would ask for the verifier's log again and again: a refused program would take minutes.
+    loader.verifier_log_level(VerifierLogLevel::DISABLE);
+    for (name, entries) in object::sized(sizes, pots) {
+        loader.map_max_entries(name, entries);
+    }
+    prepare(&mut loader);
+    let ebpf = {
+        let mut loader = loader;
+        loader.override_global("ROOM_V4", v4.as_slice(), true).override_global(
+            "ROOM_V6",
+            v6.as_slice(),
+            true,
+        );
+        loader.load(OBJECT).map_err(Error::load)
+    };
+    let mut ebpf = ebpf?;
+    for (first, next) in CHAINS {
+        load_program(&mut ebpf, first)?;
+        join(&mut ebpf, first, next)?;
+    }
+    for service in Service::ALL {
+        load_program(&mut ebpf, service.name())?;
+    }
+    Ok(ebpf)
+}
+
+/// Loads the programs that `first` goes on with, and enters them into its array.
+fn join(ebpf: &mut Ebpf, first: &str, array: &str) -> Result<(), Error> {
+    for (step, stem) in STEPS {
+        let name = format!("{first}_{stem}");
+        if ebpf.program(&name).is_none() {
+            // A sandbox opens no flows yet.
+            continue;
+        }
+        load_program(ebpf, &name)?;
+        let program = program_fd(ebpf, &name)?;
+        let map = ebpf.map_mut(array).ok_or_else(|| missing_table(array))?;
+        let mut array: ProgramArray<_> = map.try_into().map_err(Error::load)?;
+        array.set(step as u32, &program, 0).map_err(Error::load)?;
+    }
+    Ok(())
+}
+
+fn load_program(ebpf: &mut Ebpf, name: &str) -> Result<(), Error> {
+    let loaded = match program_mut(ebpf, name)? {
+        Program::Xdp(xdp) => xdp.load(),
+        Program::SchedClassifier(tc) => tc.load(),
+        _ => return Err(unexpected(name)),
+    };
+    match loaded {
+        Ok(()) | Err(ProgramError::AlreadyLoaded) => Ok(()),
+        Err(error) => Err(Error::Program { program: name.to_owned(), source: Box::new(error) }),
+    }
+}
+
+/// A handle on a loaded program.
+pub(crate) fn program_fd(ebpf: &mut Ebpf, name: &str) -> Result<ProgramFd, Error> {
+    let fd = match program_mut(ebpf, name)? {
+        Program::Xdp(xdp) => xdp.fd(),
+        Program::SchedClassifier(tc) => tc.fd(),
+        _ => return Err(unexpected(name)),
+    };
+    fd.map_err(Error::load)?.try_clone().map_err(Error::load)
+}
+
+pub(crate) fn program_mut<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut Program, Error> {
+    ebpf.program_mut(name).ok_or_else(|| Error::Object(format!("program {name} is missing")))
+}
+
+pub(crate) fn unexpected(name: &str) -> Error {
+    Error::Object(format!("program {name} has an unexpected type"))
+}
+
+fn missing_table(name: &str) -> Error {
+    Error::Object(format!("table {name} is missing"))
+}
+
+/// The maps of an object that was loaded without pins.
+pub(crate) fn own_map(ebpf: &Ebpf, name: &str) -> Result<MapData, Error> {
+    use aya::maps::Map;
+    let map = ebpf.map(name).ok_or_else(|| missing_table(name))?;
+    let (Map::Array(data) | Map::HashMap(data) | Map::PerCpuArray(data) | Map::RingBuf(data)) = map else {
+        return Err(Error::Object(format!("table {name} has an unexpected type")));
+    };
+    let id = data.info().map_err(Error::load)?.id();
+    MapData::from_id(id).map_err(Error::load)
+}
+
+pub(crate) fn sizes(ebpf: &Ebpf) -> Result<Vec<ProgramSize>, Error> {
+    let mut sizes = Vec::new();
+    for (name, program) in ebpf.programs() {
+        let info = program.info().map_err(Error::load)?;
+        sizes.push(ProgramSize {
+            name: name.to_owned(),
+            // Eight bytes an instruction.
+            instructions: info.size_translated().unwrap_or(0) / 8,
+            verified: info.verified_instruction_count().unwrap_or(0),
+        });
+    }
+    sizes.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(sizes)
+}
+
+/// Runs a program that needs no packet, and returns what it returned.
+pub(crate) fn run_service(ebpf: &mut Ebpf, service: Service) -> Result<u32, Error> {
+    // The kernel wants a frame that could be one.
+    let frame = [0u8; 64];
+    let mut options = TestRunOptions::new();
+    options.data_in = Some(&frame);
+    let Program::SchedClassifier(program) = program_mut(ebpf, service.name())? else {
+        return Err(unexpected(service.name()));
+    };
+    Ok(program.test_run(options).map_err(Error::load)?.return_value)
+}
+
+/// Ends these flows, if they are still there, and returns how many were.
+pub(crate) fn end_flows(ebpf: &mut Ebpf, tables: &Tables, flows: &[FlowId]) -> Result<u64, Error> {
+    let mut ended = 0;
+    for chunk in flows.chunks(MAX_ORDERS as usize) {
+        tables.order(chunk)?;
+        ended += u64::from(run_service(ebpf, Service::EndFlows)?);
+    }
+    Ok(ended)
+}

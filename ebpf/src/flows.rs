@@ -1,0 +1,368 @@
+//! The flow tables as BPF maps, once for each family.
+
+use crate::maps::{ENDED, Maps, WORDS, add_per_cpu};
+use crate::words::{Shared, add};
+use aya_ebpf::bindings::{BPF_F_MMAPABLE, BPF_NOEXIST};
+use aya_ebpf::helpers::generated::bpf_get_smp_processor_id;
+use aya_ebpf::macros::map;
+use aya_ebpf::maps::{Array, HashMap, PerCpuArray, RingBuf};
+use core::ptr::{addr_of, addr_of_mut};
+use weir_path::addr::{Ip4, Ip6, L4Port, Zone};
+use weir_path::flow::end::End;
+use weir_path::flow::event::Event;
+use weir_path::flow::store::{EntryCell, Flows, RecordCell, Room, RoomWord, Word};
+use weir_path::flow::{
+    Counts, Ends, Entry4, Entry6, Hop, Key, Key4, Key6, Life, Meta, Record4, Record6, RecordId, Side, Stamp,
+    V4, V6,
+};
+use weir_path::hash::HashKey;
+use weir_path::layout::{self, Pot};
+use weir_path::tables::{Claim, Clock};
+
+const EEXIST: i32 = 17;
+
+/// Flows that ended, for whoever wants to know. Sized for a burst of thousands.
+#[map]
+static EVENTS: RingBuf = RingBuf::with_byte_size(layout::EVENT_BYTES, 0);
+
+/// Writes an event field by field: put together on the stack first, it would not fit.
+macro_rules! put_event {
+    ($event:expr, $record:expr, $why:expr, $life:expr, $counts:expr, $now:expr) => {{
+        let [original, reply] = &(*$record).keys;
+        (&raw mut (*$event).counts).write($counts);
+        (&raw mut (*$event).original).write(original.ends.mapped());
+        (&raw mut (*$event).reply).write(reply.ends.mapped());
+        (&raw mut (*$event).zones).write([original.zone(), reply.zone()]);
+        (&raw mut (*$event).protocol).write(original.protocol());
+        (&raw mut (*$event).phase).write($life.phase() as u8);
+        (&raw mut (*$event).why).write($why as u32);
+        (&raw mut (*$event).opened).write((*$record).meta.opened);
+        (&raw mut (*$event).seen).write($life.seen());
+        (&raw mut (*$event).ended).write($now);
+        (&raw mut (*$event).zero).write([0; 2]);
+        (&raw mut (*$event).zero_too).write([0; 4]);
+    }};
+}
+macro_rules! flows {
+    (
+        $Family:ident, $Address:ident, $Key:ident, $Entry:ident, $EntryAt:ident, $Record:ident, $RecordAt:ident,
+        $FLOWS:ident, $RECORDS:ident, $POTS:ident, $PLACES:ident, $SCRATCH:ident, $ROOM:ident, $most:expr
+    ) => {
+        /// Not an LRU: a flood of new flows must never push out an established one.
+        #[map]
+        static $FLOWS: HashMap<$Key, $Entry> = HashMap::with_max_entries(2 * $most, 0);
+        /// Mapped, so that user space reads every flow without a call.
+        #[map]
+        static $RECORDS: Array<$Record> = Array::with_max_entries($most, BPF_F_MMAPABLE);
+        #[map]
+        static $POTS: Array<Pot> = Array::with_max_entries(layout::POTS, 0);
+        #[map]
+        static $PLACES: Array<u64> = Array::with_max_entries($most / layout::HALF_OPEN_SHARE, 0);
+        #[map]
+        static $SCRATCH: PerCpuArray<$Entry> = PerCpuArray::with_max_entries(1, 0);
+        /// Records, pots, places in a pot. Set when the object is loaded, so that the kernel knows them.
+        #[unsafe(no_mangle)]
+        static $ROOM: [u32; 3] = [0; 3];
+
+        /// An entry in the map.
+        #[derive(Clone, Copy)]
+        pub struct $EntryAt(*mut $Entry);
+
+        impl EntryCell<$Family> for $EntryAt {
+            type Stamp = Shared;
+
+            #[inline(always)]
+            fn stamp(self) -> Shared {
+                // SAFETY: a valid map value, whose first field is an aligned word.
+                unsafe { Shared::at(addr_of_mut!((*self.0).stamp).cast()) }
+            }
+
+            #[inline(always)]
+            fn is_under(self, key: &$Key) -> bool {
+                // SAFETY: a valid map value.
+                Key::is(unsafe { &*addr_of!((*self.0).key) }, key)
+            }
+
+            #[inline(always)]
+            fn rewrite(self) -> Ends<$Address> {
+                // SAFETY: a valid map value.
+                unsafe { (*self.0).rewrite }
+            }
+
+            #[inline(always)]
+            fn hop(self) -> Hop {
+                // SAFETY: a valid map value.
+                unsafe { (*self.0).hop }
+            }
+
+            #[inline(always)]
+            fn acknowledged(self) -> u32 {
+                // SAFETY: a valid map value.
+                unsafe { (*self.0).acknowledged }
+            }
+
+            #[inline(always)]
+            fn set_acknowledged(self, number: u32) {
+                // SAFETY: a valid map value; the field is aligned, so it is written whole.
+                unsafe { addr_of_mut!((*self.0).acknowledged).write(number) };
+            }
+
+            #[inline(always)]
+            fn counts(self) -> Counts {
+                // SAFETY: a valid map value.
+                unsafe { (*self.0).counts }
+            }
+
+            #[inline(always)]
+            fn count(self, packets: u32, bytes: u32) -> u64 {
+                // SAFETY: an aligned word of a valid map value.
+                unsafe { add(addr_of_mut!((*self.0).counts.bytes), u64::from(bytes)) };
+                // SAFETY: as above.
+                unsafe { Shared::at(addr_of_mut!((*self.0).counts.packets)) }.add(u64::from(packets))
+            }
+        }
+
+        /// A record in the map.
+        #[derive(Clone, Copy)]
+        pub struct $RecordAt(*mut $Record);
+
+        impl $RecordAt {
+            #[inline(always)]
+            fn key_at(self, side: Side) -> *mut $Key {
+                // SAFETY: a valid map value; there is a key for each side.
+                unsafe { addr_of_mut!((*self.0).keys).cast::<$Key>().add(side as usize) }
+            }
+        }
+
+        impl RecordCell<$Family> for $RecordAt {
+            type Life = Shared;
+
+            #[inline(always)]
+            fn life(self) -> Shared {
+                // SAFETY: a valid map value, whose first field is an aligned word.
+                unsafe { Shared::at(addr_of_mut!((*self.0).life).cast()) }
+            }
+
+            #[inline(always)]
+            fn key(self, side: Side) -> $Key {
+                // SAFETY: a key in a valid map value.
+                unsafe { *self.key_at(side) }
+            }
+
+            #[inline(always)]
+            fn protocol(self) -> u8 {
+                // SAFETY: a key in a valid map value.
+                Key::protocol(unsafe { &*self.key_at(Side::Original) })
+            }
+
+            #[inline(always)]
+            fn meta(self) -> Meta {
+                // SAFETY: a valid map value.
+                unsafe { (*self.0).meta }
+            }
+
+            #[inline(always)]
+            fn fill(self, original: &$Key, meta: &Meta) {
+                // SAFETY: the record is in nobody else's hands.
+                unsafe { self.key_at(Side::Original).write(*original) };
+                // SAFETY: as above.
+                unsafe { addr_of_mut!((*self.0).meta).write(*meta) };
+            }
+
+            #[inline(always)]
+            fn hash(self, secret: HashKey) -> u64 {
+                // SAFETY: a key in a valid map value.
+                Key::hash(unsafe { &*self.key_at(Side::Original) }, secret)
+            }
+
+            #[inline(always)]
+            fn answer_from(self, address: $Address, port: L4Port, zone: Zone) {
+                let (original, reply) = (self.key_at(Side::Original), self.key_at(Side::Reply));
+                // SAFETY: a key in a valid map value.
+                let Ends { src, sport, .. } = unsafe { (*original).ends };
+                let ends = Ends { src: address, dst: src, sport: port, dport: sport };
+                // SAFETY: as above, in a record that is in nobody else's hands.
+                unsafe { reply.write(Key::new(ends, self.protocol(), zone)) };
+            }
+
+            #[inline(always)]
+            fn expect(self, acknowledgement: u32) {
+                // SAFETY: a valid map value; the field is aligned, so it is written whole.
+                unsafe { addr_of_mut!((*self.0).meta.expected).write(acknowledgement) };
+            }
+
+            #[inline(always)]
+            fn set_shift(self, side: Side, shift: u8) {
+                // SAFETY: a valid map value; there is a byte for each side.
+                unsafe { addr_of_mut!((*self.0).meta.shifts).cast::<u8>().add(side as usize).write(shift) };
+            }
+
+            #[inline(always)]
+            fn next(self) -> u32 {
+                // SAFETY: a valid map value.
+                unsafe { addr_of!((*self.0).meta.next).read_volatile() }
+            }
+
+            #[inline(always)]
+            fn link(self, next: u32) {
+                // SAFETY: a valid map value; the field is aligned, so it is written whole.
+                unsafe { addr_of_mut!((*self.0).meta.next).write_volatile(next) };
+            }
+        }
+
+        impl Flows<$Family> for Maps {
+            type Entry = $EntryAt;
+            type Record = $RecordAt;
+            type Word = Shared;
+
+            #[inline(always)]
+            fn find(&self, key: &$Key) -> Option<$EntryAt> {
+                $FLOWS.get_ptr_mut(key).map($EntryAt)
+            }
+
+            #[inline(always)]
+            fn claim(&self, record: $RecordAt, side: Side, hop: Hop) -> Claim {
+                // Put together in a map: the stack has no room for it.
+                let Some(entry) = $SCRATCH.get_ptr_mut(0) else { return Claim::NoRoom };
+                let key = record.key_at(side);
+                // SAFETY: keys in a valid map value, which is in this run's hands alone.
+                unsafe { copy_words(key, addr_of_mut!((*entry).key)) };
+                // SAFETY: as above.
+                let rewrite = unsafe { (*record.key_at(side.other())).ends.reversed() };
+                // SAFETY: a valid map value of this CPU.
+                unsafe { addr_of_mut!((*entry).rewrite).write(rewrite) };
+                // SAFETY: as above.
+                unsafe { addr_of_mut!((*entry).stamp).write(Stamp::WIPED) };
+                // SAFETY: as above.
+                unsafe { addr_of_mut!((*entry).hop).write(hop) };
+                // SAFETY: as above.
+                unsafe { addr_of_mut!((*entry).acknowledged).write(0) };
+                // SAFETY: as above.
+                unsafe { addr_of_mut!((*entry).counts).write(Counts { packets: 0, bytes: 0 }) };
+                // SAFETY: as above, and a key in a valid map value.
+                let (key, entry) = unsafe { (&*key, &*entry) };
+                match $FLOWS.insert(key, entry, u64::from(BPF_NOEXIST)) {
+                    Ok(()) => Claim::Made,
+                    Err(error) if error == -EEXIST => Claim::Taken,
+                    Err(_) => Claim::NoRoom,
+                }
+            }
+
+            #[inline(always)]
+            fn find_side(&self, record: $RecordAt, side: Side) -> Option<$EntryAt> {
+                // SAFETY: a key in a valid map value, which the helper takes as it is: no copy on the stack.
+                <Self as Flows<$Family>>::find(self, unsafe { &*record.key_at(side) })
+            }
+
+            #[inline(always)]
+            fn remove(&self, record: $RecordAt, side: Side) {
+                // It can only fail where the key is gone already, which is what was wanted.
+                // SAFETY: a key in a valid map value.
+                let _ = $FLOWS.remove(unsafe { &*record.key_at(side) });
+            }
+
+            #[inline(always)]
+            fn record(&self, id: RecordId) -> Option<$RecordAt> {
+                $RECORDS.get_ptr_mut(id.0).map($RecordAt)
+            }
+
+            #[inline(always)]
+            fn room(&self) -> Room {
+                // The loader sets it: the compiler must not take it for what is written above.
+                // SAFETY: a static, read-only for programs.
+                let [records, pots, places_in_pot] = unsafe { (&raw const $ROOM).read_volatile() };
+                Room { records, pots, places_in_pot }
+            }
+
+            #[inline(always)]
+            fn own_pot(&self) -> u32 {
+                // SAFETY: the helper takes nothing.
+                let cpu = unsafe { bpf_get_smp_processor_id() } as u32;
+                let pots = <Self as Flows<$Family>>::room(self).pots;
+                if pots == 0 { 0 } else { cpu % pots }
+            }
+
+            #[inline(always)]
+            fn word(&self, which: RoomWord) -> Option<Shared> {
+                let word = match which {
+                    RoomWord::Place(number) => $PLACES.get_ptr_mut(number)?,
+                    RoomWord::Free(pot) => $POTS.get_ptr_mut(pot)?.cast(),
+                    // SAFETY: the second word of a map value of eight.
+                    RoomWord::Turn(pot) => unsafe { $POTS.get_ptr_mut(pot)?.cast::<u64>().add(1) },
+                    RoomWord::Fresh => $POTS.get_ptr_mut(layout::SHARED_POT)?.cast(),
+                    // SAFETY: as above.
+                    RoomWord::Hand => unsafe { $POTS.get_ptr_mut(layout::SHARED_POT)?.cast::<u64>().add(1) },
+                };
+                // SAFETY: an aligned word of a map value.
+                Some(unsafe { Shared::at(word) })
+            }
+
+            #[inline(always)]
+            fn tell(&self, record: $RecordAt, why: End, life: Life, counts: &[Counts; 2]) {
+                add_per_cpu(&ENDED, why as u32, 1);
+                if !wants_events() {
+                    return;
+                }
+                let Some(mut room) = EVENTS.reserve::<Event>(0) else {
+                    return add_per_cpu(&ENDED, layout::EVENTS_LOST, 1);
+                };
+                let event = room.as_mut_ptr();
+                // SAFETY: the kernel's memory for one event, written whole before it is submitted; and a record
+                // in a valid map value, which is in this run's hands alone.
+                unsafe { put_event!(event, record.0, why, life, *counts, self.now()) };
+                room.submit(0);
+            }
+        }
+    };
+}
+
+#[inline(always)]
+fn wants_events() -> bool {
+    // SAFETY: an aligned word of a map value, which user space writes at any time.
+    WORDS.get_ptr(layout::EVENTS_WANTED).is_some_and(|word| unsafe { word.read_volatile() } != 0)
+}
+
+flows!(
+    V4,
+    Ip4,
+    Key4,
+    Entry4,
+    EntryAt4,
+    Record4,
+    RecordAt4,
+    FLOWS_V4,
+    RECORDS_V4,
+    POTS_V4,
+    PLACES_V4,
+    SCRATCH_V4,
+    ROOM_V4,
+    layout::DEFAULT_FLOWS
+);
+flows!(
+    V6,
+    Ip6,
+    Key6,
+    Entry6,
+    EntryAt6,
+    Record6,
+    RecordAt6,
+    FLOWS_V6,
+    RECORDS_V6,
+    POTS_V6,
+    PLACES_V6,
+    SCRATCH_V6,
+    ROOM_V6,
+    layout::DEFAULT_FLOWS_V6
+);
+
+/// Copies a value word by word, without the stack in between.
+///
+/// # Safety
+/// Both must be aligned to eight bytes and valid for a `T`, whose size is a multiple of eight.
+#[inline(always)]
+unsafe fn copy_words<T>(from: *const T, to: *mut T) {
+    for word in 0..size_of::<T>() / 8 {
+        // SAFETY: the caller vouches for both.
+        unsafe { to.cast::<u64>().add(word).write_volatile(from.cast::<u64>().add(word).read_volatile()) };
+    }
+}
