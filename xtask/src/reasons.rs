@@ -1,10 +1,12 @@
-//! `docs/reasons.md`: every way out of the packet path, written from the one list the programs count by.
+//! `docs/reasons.md`: every way out of the packet path, and every end of a flow, written from the lists the
+//! programs count by.
 
 use crate::error::Error;
 use crate::workspace::Workspace;
 use std::fmt::Write as _;
 use std::fs;
 use std::path::PathBuf;
+use weir_path::flow::end::End;
 use weir_path::reason::{Class, Reason};
 
 const HEAD: &str = "\
@@ -13,7 +15,17 @@ const HEAD: &str = "\
 Each packet leaves the path for exactly one of these reasons; at every hook, packets in = the sum of the
 reasons. `weir get counters` shows them by name. A name never changes its meaning.
 
-This page is written by `cargo xtask docs` from `dataplane/path/src/reason.rs`; a test keeps it so.
+This page is written by `cargo xtask docs` from `dataplane/path/src/reason.rs` and `flow/end.rs`; a test keeps it so.
+";
+
+const ENDS: &str = "
+## How flows end
+
+Each flow ends for exactly one of these reasons: flows opened = flows that live + the sum of these. `weir get counters`
+counts them, `weir events` tells them one by one.
+
+| no. | name | why |
+|---|---|---|
 ";
 
 const CLASSES: [(Class, &str, &str); 4] = [
@@ -32,6 +44,10 @@ pub(crate) fn page() -> String {
             let _ =
                 writeln!(page, "| {} | `{}` | {} |", *reason as u32, reason.name(), reason.meaning().trim());
         }
+    }
+    page.push_str(ENDS);
+    for end in End::ALL {
+        let _ = writeln!(page, "| {} | `{}` | {} |", *end as u32, end.name(), end.meaning().trim());
     }
     page
 }
@@ -61,10 +77,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_reason_has_exactly_one_line() {
+    fn every_reason_and_every_end_has_exactly_one_line() {
         let page = page();
-        for reason in Reason::ALL {
-            let cell = format!("| `{}` |", reason.name());
+        let ends = End::ALL.iter().map(|end| end.name());
+        for name in Reason::ALL.iter().map(|reason| reason.name()).chain(ends) {
+            let cell = format!("| `{name}` |");
             assert_eq!(page.matches(&cell).count(), 1, "{cell}");
         }
     }
