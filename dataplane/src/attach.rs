@@ -103,14 +103,14 @@ impl Dataplane {
         let held = pins.hold()?;
         let adopted = pins.check_adoptable(&options.sizes)?;
         let names: Vec<_> = object::declared(&options.sizes)?.into_iter().map(|table| table.name).collect();
-        let mut ebpf = programs::load(&options.sizes, |loader| {
+        let ebpf = programs::load(&options.sizes, |loader| {
             for name in &names {
                 loader.map_pin_path(name, pins.map(name));
             }
         })?;
         let tables = Tables::open(&options.pin_dir)?;
         // From here on flows age by themselves, whether or not there is a daemon.
-        programs::run_service(&mut ebpf, Service::StartAgeing)?;
+        programs::run_service(&ebpf, Service::StartAgeing)?;
         let origin = if adopted { Origin::Adopted } else { Origin::New };
         Ok(Self { ebpf, pins, tables, origin, _held: held })
     }
@@ -189,7 +189,7 @@ impl Dataplane {
         for _ in 0..2 {
             let flows = self.tables.flows();
             let ids: Vec<_> = flows.iter().filter(|flow| ends(flow)).map(|flow| flow.id).collect();
-            ended += programs::end_flows(&mut self.ebpf, &self.tables, &ids)?;
+            ended += programs::end_flows(&self.ebpf, &self.tables, &ids)?;
         }
         Ok(ended)
     }

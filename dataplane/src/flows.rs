@@ -88,6 +88,17 @@ pub struct FlowState<K> {
     pub sides: [SideState; 2],
 }
 
+/// What lies around a family's flows: for tests that account for every record and every place.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Around {
+    /// The life word of every record that was ever taken, by its number.
+    pub records: Vec<Life>,
+    /// The records in each pot's list of free ones, the first one first.
+    pub free: Vec<Vec<RecordId>>,
+    /// The words of the half-open places, see [`weir_path::flow::room::Place`].
+    pub places: Vec<u64>,
+}
+
 /// How a family's flows lie in the maps.
 pub trait Stored: Family<Key: IntoBytes + FromBytes + Immutable + Ord> {
     /// What the names of its maps end in.
@@ -217,6 +228,26 @@ impl<F: Stored> FlowTable<F> {
         let mut keys = Vec::new();
         self.entries.for_each(|key, _| keys.push(*key))?;
         Ok(keys)
+    }
+
+    /// What lies around the flows.
+    pub(crate) fn around(&self) -> Result<Around, Error> {
+        let pots = (0..layout::POTS).map(|pot| Ok(self.pots.get(&pot)?.unwrap_or_default()));
+        let mut pots = pots.collect::<Result<Vec<Pot>, Error>>()?;
+        let [taken, ..] = pots.pop().unwrap_or_default();
+        let taken = (taken as u32).min(self.records.len());
+        let read = |id: RecordId| self.records.get(id.0).map(|record| F::record(&record));
+        let records = (0..taken).filter_map(|number| read(RecordId(number)).map(|(life, ..)| life)).collect();
+        let list = |[first, ..]: &Pot| {
+            let linked = |link: u32| link.checked_sub(1).map(RecordId);
+            let next = |id: &RecordId| read(*id).and_then(|(_, _, meta)| linked(meta.next));
+            // A list that is not in order may have no end.
+            std::iter::successors(linked(*first as u32), next).take(taken as usize + 1).collect()
+        };
+        let free = pots.iter().map(list).collect();
+        let mut places: Vec<_> = self.places.read_all()?;
+        places.sort_unstable();
+        Ok(Around { records, free, places: places.into_iter().map(|(_, place)| place).collect() })
     }
 
     /// Enters flows, each with the record that it names, in the order of the records, and moves the mark of

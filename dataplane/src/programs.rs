@@ -132,8 +132,16 @@ pub(crate) fn program_fd(ebpf: &mut Ebpf, name: &str) -> Result<ProgramFd, Error
     fd.map_err(Error::load)?.try_clone().map_err(Error::load)
 }
 
+pub(crate) fn program<'a>(ebpf: &'a Ebpf, name: &str) -> Result<&'a Program, Error> {
+    ebpf.program(name).ok_or_else(|| missing_program(name))
+}
+
 pub(crate) fn program_mut<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut Program, Error> {
-    ebpf.program_mut(name).ok_or_else(|| Error::Object(format!("program {name} is missing")))
+    ebpf.program_mut(name).ok_or_else(|| missing_program(name))
+}
+
+fn missing_program(name: &str) -> Error {
+    Error::Object(format!("program {name} is missing"))
 }
 
 pub(crate) fn unexpected(name: &str) -> Error {
@@ -171,19 +179,19 @@ pub(crate) fn sizes(ebpf: &Ebpf) -> Result<Vec<ProgramSize>, Error> {
 }
 
 /// Runs a program that needs no packet, and returns what it returned.
-pub(crate) fn run_service(ebpf: &mut Ebpf, service: Service) -> Result<u32, Error> {
+pub(crate) fn run_service(ebpf: &Ebpf, service: Service) -> Result<u32, Error> {
     // The kernel wants a frame that could be one.
     let frame = [0u8; 64];
     let mut options = TestRunOptions::new();
     options.data_in = Some(&frame);
-    let Program::SchedClassifier(program) = program_mut(ebpf, service.name())? else {
+    let Program::SchedClassifier(program) = program(ebpf, service.name())? else {
         return Err(unexpected(service.name()));
     };
     Ok(program.test_run(options).map_err(Error::load)?.return_value)
 }
 
 /// Ends these flows, if they are still there, and returns how many were.
-pub(crate) fn end_flows(ebpf: &mut Ebpf, tables: &Tables, flows: &[FlowId]) -> Result<u64, Error> {
+pub(crate) fn end_flows(ebpf: &Ebpf, tables: &Tables, flows: &[FlowId]) -> Result<u64, Error> {
     let mut ended = 0;
     for chunk in flows.chunks(MAX_ORDERS as usize) {
         tables.order(chunk)?;

@@ -2,7 +2,7 @@
 
 use crate::counters::{self, Counters};
 use crate::error::Error;
-use crate::flows::{Flow, FlowId, FlowState, FlowTable, Stored};
+use crate::flows::{Around, Flow, FlowId, FlowState, FlowTable, Stored};
 use crate::image::{Arena, Image};
 use crate::pins::Pins;
 use crate::sys::{self, Mapping};
@@ -226,6 +226,14 @@ impl Tables {
     /// [`Error::Table`].
     pub fn flow_keys<F: Held>(&self) -> Result<Vec<F::Key>, Error> {
         F::table(self).keys()
+    }
+
+    /// What lies around the flows of one family, whole. Only where no program runs.
+    ///
+    /// # Errors
+    /// [`Error::Table`].
+    pub fn around_flows<F: Held>(&self) -> Result<Around, Error> {
+        F::table(self).around()
     }
 
     /// Enters flows, each with the record that it names: for tests and benchmarks, which want tables in a given

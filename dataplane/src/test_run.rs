@@ -6,7 +6,7 @@ use crate::error::Error;
 use crate::events::{EVENTS, Events};
 use crate::flows::FlowId;
 use crate::object::Sizes;
-use crate::programs::{self, ProgramSize, Service, own_map, program_mut, unexpected};
+use crate::programs::{self, ProgramSize, Service, own_map, program, unexpected};
 use crate::tables::Tables;
 use aya::Ebpf;
 use aya::programs::{Program as AyaProgram, ProgramFd, TestRun, TestRunOptions};
@@ -37,6 +37,9 @@ impl Program {
     }
 }
 
+/// More than the longest frame that a test run takes: a page and a bit.
+const LONGEST: usize = 1 << 16;
+
 /// What became of a packet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ran {
@@ -63,8 +66,7 @@ impl Runner {
     pub fn new(sizes: &Sizes) -> Result<Self, Error> {
         let ebpf = programs::load(sizes, |_| {})?;
         let tables = Tables::from_maps(|name| own_map(&ebpf, name))?;
-        // The longest frame that a test run takes is a page and a bit.
-        Ok(Self { ebpf, tables, room: vec![0; 1 << 16] })
+        Ok(Self { ebpf, tables, room: vec![0; LONGEST] })
     }
 
     /// Starts to listen to flows that end.
@@ -80,24 +82,24 @@ impl Runner {
     ///
     /// # Errors
     /// [`Error::Load`].
-    pub fn start_ageing(&mut self) -> Result<(), Error> {
-        programs::run_service(&mut self.ebpf, Service::StartAgeing).map(drop)
+    pub fn start_ageing(&self) -> Result<(), Error> {
+        programs::run_service(&self.ebpf, Service::StartAgeing).map(drop)
     }
 
     /// One step of ageing, at the time that the tables say.
     ///
     /// # Errors
     /// [`Error::Load`].
-    pub fn age_step(&mut self) -> Result<(), Error> {
-        programs::run_service(&mut self.ebpf, Service::AgeStep).map(drop)
+    pub fn age_step(&self) -> Result<(), Error> {
+        programs::run_service(&self.ebpf, Service::AgeStep).map(drop)
     }
 
     /// Ends these flows, if they are still there, and returns how many were.
     ///
     /// # Errors
     /// [`Error::Load`], [`Error::Table`].
-    pub fn end_flows(&mut self, flows: &[FlowId]) -> Result<u64, Error> {
-        programs::end_flows(&mut self.ebpf, &self.tables, flows)
+    pub fn end_flows(&self, flows: &[FlowId]) -> Result<u64, Error> {
+        programs::end_flows(&self.ebpf, &self.tables, flows)
     }
 
     /// The tables that the programs see.
@@ -127,26 +129,53 @@ impl Runner {
     /// # Errors
     /// [`Error::Load`]: what the kernel refused, such as frames shorter than 34 bytes on TC.
     pub fn run(&mut self, program: Program, ingress: IfIndex, packet: &[u8]) -> Result<Ran, Error> {
-        let xdp = xdp_context(ingress, packet.len());
-        let tc = tc_context(ingress);
-        let mut options = TestRunOptions::new();
-        options.data_in = Some(packet);
-        options.data_out = Some(&mut self.room);
-        let result = match program_mut(&mut self.ebpf, program.name())? {
-            AyaProgram::Xdp(program) => {
-                options.ctx_in = Some(&xdp);
-                program.test_run(options)
-            }
-            AyaProgram::SchedClassifier(program) => {
-                options.ctx_in = Some(&tc);
-                program.test_run(options)
-            }
-            _ => return Err(unexpected(program.name())),
-        };
-        let result = result.map_err(Error::load)?;
-        let bytes = self.room.get(..result.data_size_out as usize).unwrap_or_default().to_vec();
-        Ok(Ran { action: result.return_value as i32, bytes, duration: result.duration })
+        let Self { ebpf, room, .. } = self;
+        run(ebpf, program, ingress, packet, room)
     }
+
+    /// A hand of its own for a thread: what several run at the same time meets on the same tables.
+    #[must_use]
+    pub fn hand(&self) -> Hand<'_> {
+        Hand { ebpf: &self.ebpf, room: vec![0; LONGEST] }
+    }
+}
+
+/// One of several threads' hold on a [`Runner`].
+pub struct Hand<'a> {
+    ebpf: &'a Ebpf,
+    room: Vec<u8>,
+}
+
+impl Hand<'_> {
+    /// As [`Runner::run`].
+    ///
+    /// # Errors
+    /// As [`Runner::run`].
+    pub fn run(&mut self, program: Program, ingress: IfIndex, packet: &[u8]) -> Result<Ran, Error> {
+        run(self.ebpf, program, ingress, packet, &mut self.room)
+    }
+}
+
+fn run(ebpf: &Ebpf, which: Program, ingress: IfIndex, packet: &[u8], room: &mut [u8]) -> Result<Ran, Error> {
+    let xdp = xdp_context(ingress, packet.len());
+    let tc = tc_context(ingress);
+    let mut options = TestRunOptions::new();
+    options.data_in = Some(packet);
+    options.data_out = Some(room);
+    let result = match program(ebpf, which.name())? {
+        AyaProgram::Xdp(program) => {
+            options.ctx_in = Some(&xdp);
+            program.test_run(options)
+        }
+        AyaProgram::SchedClassifier(program) => {
+            options.ctx_in = Some(&tc);
+            program.test_run(options)
+        }
+        _ => return Err(unexpected(which.name())),
+    };
+    let result = result.map_err(Error::load)?;
+    let bytes = room.get(..result.data_size_out as usize).unwrap_or_default().to_vec();
+    Ok(Ran { action: result.return_value as i32, bytes, duration: result.duration })
 }
 
 /// `struct xdp_md` (include/uapi/linux/bpf.h): data, its end, metadata, ingress device, queue, egress device.
