@@ -361,8 +361,15 @@ flows!(
 /// Both must be aligned to eight bytes and valid for a `T`, whose size is a multiple of eight.
 #[inline(always)]
 unsafe fn copy_words<T>(from: *const T, to: *mut T) {
-    for word in 0..size_of::<T>() / 8 {
-        // SAFETY: the caller vouches for both.
-        unsafe { to.cast::<u64>().add(word).write_volatile(from.cast::<u64>().add(word).read_volatile()) };
+    let (from, to) = (from.cast::<u64>(), to.cast::<u64>());
+    for nth in 0..size_of::<T>() / 8 {
+        // SAFETY: the caller vouches for the size.
+        let from = unsafe { from.add(nth) };
+        // SAFETY: as above.
+        let to = unsafe { to.add(nth) };
+        // SAFETY: the caller vouches for what lies there.
+        let word = unsafe { from.read_volatile() };
+        // SAFETY: as above.
+        unsafe { to.write_volatile(word) };
     }
 }

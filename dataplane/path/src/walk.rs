@@ -130,7 +130,7 @@ pub fn ready<P: Packet, T: Tables + Flows<V4> + Flows<V6>>(p: &mut P, t: &T, fro
 #[inline(always)]
 pub fn moving<F: Network, P: Packet, T: Tables + Flows<F>>(p: &mut P, t: &T, from: From) -> Next {
     let Some((here, _)) = arrival(p, t, from) else { return Next::Unknown };
-    let Some((_, segment, found)) = known::<F, P, T>(p, t, here, from) else { return Next::Unknown };
+    let Some(Known { segment, found, .. }) = known::<F, P, T>(p, t, here, from) else { return Next::Unknown };
     match move_on::<F, P, T>(p, t, &found, &segment) {
         Moved::GoesOn => Next::Ready,
         Moved::IsOver => Next::Unknown,
@@ -180,7 +180,7 @@ fn settled_ip<F: Network + Header, P: Packet, T: Tables + Flows<F>>(
     from: From,
     moving: Next,
 ) -> Result<Result<Sent, Reason>, Next> {
-    let (ip, segment, found) = known::<F, P, T>(p, t, here, from).ok_or(Next::Unknown)?;
+    let Known { ip, segment, found } = known::<F, P, T>(p, t, here, from).ok_or(Next::Unknown)?;
     if let Err(why) = translate::may_go_on(&ip) {
         return Ok(Err(why));
     }
@@ -191,7 +191,7 @@ fn settled_ip<F: Network + Header, P: Packet, T: Tables + Flows<F>>(
     if !found.is_still_its_flows::<F>() {
         return Err(Next::Unknown);
     }
-    found.count::<F>(p.segments(), ip.len(), &segment);
+    found.count::<F>(p.segments(), ip.total_len(), &segment);
     Ok(send::<F, P, T>(p, t, &ip, &segment, &way, from.known()))
 }
 
@@ -202,14 +202,21 @@ fn ready_ip<F: Network + Header, P: Packet, T: Tables + Flows<F>>(
     here: &Interface,
     from: From,
 ) -> Result<Sent, Reason> {
-    let (ip, segment, found) = known::<F, P, T>(p, t, here, from).ok_or(Reason::RaceLost)?;
+    let Known { ip, segment, found } = known::<F, P, T>(p, t, here, from).ok_or(Reason::RaceLost)?;
     let way = found.way::<F>();
     if !found.is_still_its_flows::<F>() {
         return Err(Reason::RaceLost);
     }
-    let is_first = found.count::<F>(p.segments(), ip.len(), &segment) && from == From::Uplink;
+    let is_first = found.count::<F>(p.segments(), ip.total_len(), &segment) && from == From::Uplink;
     let why = if is_first { Reason::Opened } else { from.known() };
     send::<F, P, T>(p, t, &ip, &segment, &way, why)
+}
+
+/// A packet of a flow.
+struct Known<F: Network, E> {
+    ip: Ip<F::Address>,
+    segment: Segment,
+    found: Found<E>,
 }
 
 /// The packet's headers and its flow, if it can be a flow's and there is one.
@@ -219,7 +226,7 @@ fn known<F: Network, P: Packet, T: Tables + Flows<F>>(
     t: &T,
     here: &Interface,
     from: From,
-) -> Option<(Ip<F::Address>, Segment, Found<T::Entry>)> {
+) -> Option<Known<F, T::Entry>> {
     let ip = F::read(p).ok()?;
     // A sandbox may send from no other address than its own.
     if from == From::Slot && ip.src != F::address(here) {
@@ -227,7 +234,7 @@ fn known<F: Network, P: Packet, T: Tables + Flows<F>>(
     }
     let segment = Segment::read(p, &ip).ok()?;
     let found = find::<F, T>(t, &flow_key::<F>(here, &ip, &segment))?;
-    Some((ip, segment, found))
+    Some(Known { ip, segment, found })
 }
 
 impl From {

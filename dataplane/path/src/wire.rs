@@ -64,7 +64,6 @@ pub mod ipv6 {
 }
 
 /// IP protocol numbers (RFC 790), and IPv6 next headers (RFC 8200 section 4).
-
 pub mod protocol {
     /// ICMP.
     pub const ICMP: u8 = 1;

@@ -31,7 +31,7 @@ pub struct Ip<A> {
 impl<A> Ip<A> {
     /// Length of the packet, from its IP header on.
     #[inline(always)]
-    pub const fn len(&self) -> usize {
+    pub const fn total_len(&self) -> usize {
         self.payload_at - ipv4::AT + self.payload_len
     }
 }
