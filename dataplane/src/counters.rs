@@ -39,6 +39,8 @@ pub struct Counters {
     pub hooks: BTreeMap<Hook, HookCounters>,
     /// Packets sent out of each interface, where there were any.
     pub sent: BTreeMap<InterfaceId, u64>,
+    /// Flows that were opened: as many as live and ended together.
+    pub opened: u64,
     /// Flows that ended, by why, where there were any.
     pub ended: BTreeMap<End, u64>,
     /// Flows that ended without being told, because nobody read fast enough.

@@ -301,7 +301,8 @@ impl Tables {
         }
         let ended = counters::read_ends(&self.ended)?;
         let events_lost = self.events_lost()?;
-        Ok(Counters { hooks, sent, ended, events_lost })
+        let opened = self.ended.sum(layout::FLOWS_OPENED)?;
+        Ok(Counters { hooks, sent, opened, ended, events_lost })
     }
 
     /// Empties everything: interfaces, flows, counters, and both halves of the configuration.

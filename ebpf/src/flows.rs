@@ -298,6 +298,11 @@ macro_rules! flows {
             }
 
             #[inline(always)]
+            fn made(&self) {
+                add_per_cpu(&ENDED, layout::FLOWS_OPENED, 1);
+            }
+
+            #[inline(always)]
             fn tell(&self, record: $RecordAt, why: End, life: Life, counts: &[Counts; 2]) {
                 add_per_cpu(&ENDED, why as u32, 1);
                 if !wants_events() {

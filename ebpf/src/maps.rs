@@ -38,7 +38,7 @@ static INTERFACES: Array<Interface> = Array::with_max_entries(layout::MAX_INTERF
 
 #[map]
 static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(layout::COUNTERS, 0);
-/// Flows that ended, by why; then events lost.
+/// Flows that ended, by why; then events lost, and flows opened.
 #[map]
 pub static ENDED: PerCpuArray<u64> = PerCpuArray::with_max_entries(layout::ENDED, 0);
 #[map]

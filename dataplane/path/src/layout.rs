@@ -56,8 +56,10 @@ pub const SHARED_POT: u32 = Room::MAX_POTS;
 pub const EVENT_BYTES: u32 = 4 << 20;
 /// Where the count of events that found no room lies, behind the counts of ends.
 pub const EVENTS_LOST: u32 = End::COUNT;
-/// How many counters of ends there are.
-pub const ENDED: u32 = End::COUNT + 1;
+/// Where the count of flows that were opened lies, behind that.
+pub const FLOWS_OPENED: u32 = End::COUNT + 1;
+/// How many counters of flows there are.
+pub const ENDED: u32 = End::COUNT + 2;
 
 /// How many records one step of ageing looks at.
 pub const LOOKED_AT_IN_A_STEP: u32 = 4_096;

@@ -109,6 +109,7 @@ impl<R> Draft<R> {
                 self.publish::<F, T>(t, Side::Reply);
                 self.publish::<F, T>(t, Side::Original);
                 self.record.life().swap(self.life.0, self.life.in_phase(Phase::New).0);
+                t.made();
                 return Opened::Made;
             }
             Claim::Taken => Opened::Joined,
