@@ -16,7 +16,7 @@ use core::ffi::c_void;
 use weir_path::addr::IfIndex;
 use weir_path::flow::end::{End, end};
 use weir_path::flow::room::age;
-use weir_path::flow::store::{Flows, RecordCell, Word};
+use weir_path::flow::store::{Flows, RecordCell, RoomWord, Word};
 use weir_path::flow::{Family, Life, RecordId, V4, V6};
 use weir_path::layout::{self, Hook};
 use weir_path::tables::{Clock, Listeners};
@@ -31,6 +31,8 @@ const MILLISECOND: u64 = 1_000_000;
 pub struct Ageing {
     timer: bpf_timer,
     next: [u32; 2],
+    /// How many records of each family were ever taken: behind them there is nothing to look at.
+    used: [u32; 2],
     ended: u32,
     now: Now,
     times: Times,
@@ -127,6 +129,7 @@ fn step(ageing: *mut Ageing) -> bool {
     let ageing = unsafe { &mut *ageing };
     ageing.now = MAPS.now();
     ageing.times = MAPS.times(MAPS.live());
+    ageing.used = [used::<V4>(), used::<V6>()];
     let mut is_busy = false;
     for look in [age_v4 as *mut c_void, age_v6 as *mut c_void] {
         ageing.ended = 0;
@@ -135,6 +138,15 @@ fn step(ageing: *mut Ageing) -> bool {
         is_busy |= ageing.ended >= layout::ENDED_IN_A_STEP;
     }
     is_busy
+}
+
+#[inline(always)]
+fn used<F: Family>() -> u32
+where
+    Maps: Flows<F>,
+{
+    let taken = Flows::<F>::word(&MAPS, RoomWord::Fresh).map_or(0, |fresh| fresh.load());
+    taken.min(u64::from(Flows::<F>::room(&MAPS).records)) as u32
 }
 
 unsafe extern "C" fn age_v4(_: u32, _: *mut c_void) -> i64 {
@@ -157,10 +169,10 @@ where
     let Some(next) = ageing.next.get_mut(family) else { return 1 };
     let id = RecordId(*next);
     *next += 1;
-    if *next >= Flows::<F>::room(&MAPS).records {
+    let is_round = ageing.used.get(family).is_none_or(|used| *next >= *used);
+    if is_round {
         *next = 0;
     }
-    let is_round = *next == 0;
     if age::<F, Maps>(&MAPS, id, ageing.now, &ageing.times, false) {
         ageing.ended += 1;
     }
