@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use weir_dataplane::image::{GroupImage, Image};
 use weir_path::addr::InterfaceId;
 use weir_path::hash::HashKey;
-use weir_path::tables::{GroupId, Listener, Target, Vip};
+use weir_path::tables::{Forward, GroupId, Listener, Target, Vip};
 
 /// The tables for `config`. Targets whose slot isn't in `slots` are left out: their device is not there.
 #[must_use]
@@ -18,13 +18,16 @@ pub fn compile(config: &Config, hash_key: HashKey, slots: &BTreeMap<SlotName, In
         .iter()
         .map(|listener| {
             let vip = Vip { address: listener.address.value, zone: listener.zone };
-            let heard = Listener { vip, protocol: listener.protocol.number(), port: listener.port };
+            let protocol = listener.protocol.number();
+            let heard = Listener { vip, protocol, port: listener.port, zero: 0 };
             // At most MAX_GROUPS, as the configuration was checked.
-            (heard, GroupId(listener.group as u32))
+            let group = GroupId(listener.group as u32);
+            (heard, Forward { group, idle: listener.idle, zero: [0; 2] })
         })
         .collect();
     Image {
         hash_key,
+        times: config.timeouts.times,
         vips: listeners.keys().map(|listener| listener.vip).collect(),
         listeners,
         groups: config.groups.iter().map(|group| compile_group(group, slots)).collect(),
@@ -50,18 +53,29 @@ fn compile_group(group: &TargetGroup, slots: &BTreeMap<SlotName, InterfaceId>) -
 mod tests {
     use super::*;
     use crate::config::tests::{SMALL, config};
-    use weir_path::addr::{Ip4, L4Port};
+    use weir_path::addr::{Address, Ip4, L4Port};
+    use weir_path::time::{Seconds, Times};
 
     #[test]
     fn a_listener_leads_to_its_groups_targets() {
         let image = compile(&config(SMALL), HashKey::default(), &slots(&["sb1:eth0", "veth-sb2"]));
         let vip = *image.vips.first().unwrap();
-        assert_eq!(vip.address, Ip4([198, 51, 100, 10]));
-        let heard = Listener { vip, protocol: 6, port: L4Port::new(80) };
-        assert_eq!(image.listeners, BTreeMap::from([(heard, GroupId(0))]));
+        assert_eq!(vip.address, Ip4([198, 51, 100, 10]).mapped());
+        let heard = Listener { vip, protocol: 6, port: L4Port::new(80), zero: 0 };
+        let forward = Forward { group: GroupId(0), idle: Times::TCP_IDLE, zero: [0; 2] };
+        assert_eq!(image.listeners, BTreeMap::from([(heard, forward)]));
         let ports: Vec<_> = image.groups[0].targets.iter().map(|it| (it.slot.0, it.port.number())).collect();
         assert_eq!(ports, [(0, 8081), (1, 8080)]);
         assert!(image.arena().is_ok());
+    }
+
+    #[test]
+    fn timeouts_go_where_the_path_looks_for_them() {
+        let text =
+            SMALL.replace("version = 1\n", "version = 1\n[timeouts]\ntcp_idle = 90\ntcp_closing = 5\n");
+        let image = compile(&config(&text), HashKey::default(), &BTreeMap::new());
+        assert_eq!(image.times, Times { tcp_closing: Seconds(5), ..Times::DEFAULT });
+        assert_eq!(image.listeners.values().map(|forward| forward.idle).collect::<Vec<_>>(), [Seconds(90)]);
     }
 
     #[test]

@@ -1,21 +1,23 @@
 //! How the parts of a file fit together: names that must exist, things that must not be twice, maxima.
 
 use super::draft::{Draft, GroupDraft, ListenerDraft, TargetDraft, UplinkDraft};
-use super::model::{At, Config, Listener, Sandbox, SlotName, Target, TargetGroup, Uplink, Vpc};
+use super::model::{At, Config, Listener, SlotName, Target, TargetGroup, Timeouts, Uplink, Vpc};
 use super::problem::Problem;
 use super::reader::{Problems, nearest, one_of};
+use super::sandbox;
 use crate::compile::maglev;
 use miette::SourceSpan;
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 use weir_dataplane::image::{
     MAX_CELLS, MAX_GROUPS, MAX_INTERFACES, MAX_LISTENERS, MAX_TARGETS, MAX_TARGETS_IN_GROUP, MAX_VIPS,
 };
-use weir_path::addr::{L4Port, Zone};
+use weir_path::addr::{Ip6, L4Port, Zone};
 
 /// The configuration, where nothing is wrong with it; what is wrong is added to `problems`.
 pub(crate) fn check(draft: &Draft, problems: &mut Problems) -> Option<Config> {
-    check_sandbox(draft, problems);
+    sandbox::check(&draft.sandbox, problems);
     let vpcs = check_vpcs(draft, problems);
     unique(problems, "target group", draft.groups.iter().filter_map(|group| group.name.as_ref()));
     unique(problems, "listener", draft.listeners.iter().filter_map(|listener| listener.name.as_ref()));
@@ -27,6 +29,7 @@ pub(crate) fn check(draft: &Draft, problems: &mut Problems) -> Option<Config> {
     check_maxima(draft, problems);
     Some(Config {
         dataplane: draft.dataplane.clone(),
+        timeouts: draft.timeouts,
         sandbox: draft.sandbox.values,
         vpcs,
         uplinks: all(uplinks)?,
@@ -72,26 +75,6 @@ fn unknown(name: &At<String>, what: &str, section: &str, known: &BTreeSet<&str>)
         format!("write {}, or add a {section} section for it", one_of(known))
     };
     Problem::new(name.at, format!("{what} \"{}\" is not defined", name.value), label, help)
-}
-
-fn check_sandbox(draft: &Draft, problems: &mut Problems) {
-    let (Some(at), sandbox) = (draft.sandbox.at, draft.sandbox.values) else { return };
-    if sandbox.address == sandbox.gateway {
-        problems.add(Problem::new(
-            at,
-            format!("the sandbox and its gateway have the same address, {}", sandbox.address),
-            "in this section",
-            "write two different addresses of one subnet",
-        ));
-    }
-    if sandbox.mac == sandbox.gateway_mac {
-        problems.add(Problem::new(
-            at,
-            format!("the sandbox and its gateway have the same MAC address, {}", sandbox.mac),
-            "in this section",
-            "write two different MAC addresses",
-        ));
-    }
 }
 
 fn check_vpcs(draft: &Draft, problems: &mut Problems) -> Vec<Vpc> {
@@ -236,7 +219,7 @@ fn check_listeners(
     let mut seen = BTreeMap::new();
     let mut listeners = Vec::new();
     for listener in &draft.listeners {
-        check_vip(listener, &draft.sandbox.values, problems);
+        sandbox::check_vip(listener, &draft.sandbox, problems);
         let zone = listener.vpc.as_ref().and_then(|vpc| known_vpc(vpc, zones, problems));
         check_reachable(listener, draft, zone, problems);
         let group = listener.group.as_ref().and_then(|name| {
@@ -247,7 +230,7 @@ fn check_listeners(
             }
             place
         });
-        let checked = check_listener(listener, zone, group);
+        let checked = check_listener(listener, zone, group, &draft.timeouts);
         if let Some(listener) = &checked {
             check_overlap(listener, &mut seen, problems);
         }
@@ -274,34 +257,26 @@ fn check_reachable(listener: &ListenerDraft, draft: &Draft, zone: Option<Zone>, 
     }
 }
 
-fn check_listener(draft: &ListenerDraft, zone: Option<Zone>, group: Option<usize>) -> Option<Listener> {
+fn check_listener(
+    draft: &ListenerDraft,
+    zone: Option<Zone>,
+    group: Option<usize>,
+    timeouts: &Timeouts,
+) -> Option<Listener> {
+    let protocol = draft.protocol?.value;
     Some(Listener {
         name: draft.name.clone()?,
         vpc: draft.vpc.as_ref()?.value.clone(),
         zone: zone?,
         address: draft.address?,
         port: draft.port?.value,
-        protocol: draft.protocol?.value,
+        protocol,
         group: group?,
+        idle: draft.idle.map_or_else(|| timeouts.idle(protocol), |it| it.value),
     })
 }
 
-fn check_vip(listener: &ListenerDraft, sandbox: &Sandbox, problems: &mut Problems) {
-    let Some(address) = listener.address else { return };
-    let whose = match address.value {
-        vip if vip == sandbox.address => "every sandbox's own address",
-        vip if vip == sandbox.gateway => "every sandbox's gateway",
-        _ => return,
-    };
-    problems.add(Problem::new(
-        address.at,
-        format!("a listener can't have {}: it is {whose}", address.value),
-        whose,
-        "write an address of the VPC here, or change `address` and `gateway` in [sandbox]",
-    ));
-}
-
-type Heard = (Zone, weir_path::addr::Ip4, L4Port, super::model::Protocol);
+type Heard = (Zone, Ip6, L4Port, super::model::Protocol);
 
 fn check_overlap(
     listener: &Listener,
@@ -309,6 +284,7 @@ fn check_overlap(
     problems: &mut Problems,
 ) {
     let Listener { zone, address: At { value: address, at }, port, protocol, .. } = *listener;
+    let shown = socket(address, port);
     let name = &listener.name.value;
     match seen.entry((zone, address, port, protocol)) {
         Entry::Vacant(free) => {
@@ -321,7 +297,7 @@ fn check_overlap(
                 Problem::new(
                     at,
                     format!(
-                        "listeners \"{first}\" and \"{name}\" overlap: both are {address}:{port}/{protocol} in VPC \"{vpc}\""
+                        "listeners \"{first}\" and \"{name}\" overlap: both are {shown}/{protocol} in VPC \"{vpc}\""
                     ),
                     format!("\"{name}\" wants it as well"),
                     "give one of the two another address, port or protocol, or remove it",
@@ -330,6 +306,11 @@ fn check_overlap(
             );
         }
     }
+}
+
+/// An address and a port as people write them.
+fn socket(address: Ip6, port: L4Port) -> SocketAddr {
+    SocketAddr::new(address.into(), port.number())
 }
 
 /// What fits the dataplane's tables, with the place of the first that doesn't.

@@ -2,26 +2,18 @@
 //!
 //! A field is `None` where it was wrong or missing, which has been reported then; checks go on with the rest.
 
-use super::model::{At, DataplaneSection, Protocol, Sandbox, UplinkHook};
+use super::model::{At, DataplaneSection, Protocol, Sandbox, Sandbox6, Timeouts, UplinkHook};
 use super::reader::{Problems, Section, spanned};
-use super::values;
+use super::{dataplane, timeouts, values};
 use miette::SourceSpan;
 use std::path::PathBuf;
 use toml::Spanned;
 use toml::de::DeTable;
-use weir_path::addr::{Ip4, L4Port, Mac};
-use weir_path::layout::DEFAULT_FLOWS;
+use weir_path::addr::{Ip4, Ip6, L4Port, Mac};
+use weir_path::time::Seconds;
 
 /// The version of the file's format that this build reads.
 const VERSION: u32 = 1;
-
-/// Fewer flows are no use to anybody.
-const MIN_FLOWS: u32 = 1 << 10;
-/// 2.5 GiB of table.
-const MAX_FLOWS: u32 = 1 << 24;
-
-const DEFAULT_PIN_DIR: &str = "/sys/fs/bpf/weir";
-const DEFAULT_STATE_DIR: &str = "/var/lib/weir";
 
 /// Link-local (RFC 3927), so that it is in nobody's VPC.
 const DEFAULT_SANDBOX: Sandbox = Sandbox {
@@ -29,24 +21,15 @@ const DEFAULT_SANDBOX: Sandbox = Sandbox {
     mac: Mac([0x02, 0x57, 0x45, 0x49, 0x52, 0x02]),
     gateway: Ip4([169, 254, 100, 1]),
     gateway_mac: Mac([0x02, 0x57, 0x45, 0x49, 0x52, 0x01]),
+    v6: None,
 };
-
-impl Default for DataplaneSection {
-    fn default() -> Self {
-        Self {
-            pin_dir: PathBuf::from(DEFAULT_PIN_DIR),
-            state_dir: PathBuf::from(DEFAULT_STATE_DIR),
-            max_flows: DEFAULT_FLOWS,
-            hash_key: None,
-        }
-    }
-}
 
 #[derive(Default)]
 pub(crate) struct Draft {
     /// Whether the file was TOML, so that what is missing in it is really missing.
     pub(crate) is_whole: bool,
     pub(crate) dataplane: DataplaneSection,
+    pub(crate) timeouts: Timeouts,
     pub(crate) sandbox: SandboxDraft,
     pub(crate) vpcs: Vec<VpcDraft>,
     pub(crate) uplinks: Vec<UplinkDraft>,
@@ -57,11 +40,15 @@ pub(crate) struct Draft {
 pub(crate) struct SandboxDraft {
     pub(crate) at: Option<SourceSpan>,
     pub(crate) values: Sandbox,
+    pub(crate) address6: Option<At<Ip6>>,
+    pub(crate) gateway6: Option<At<Ip6>>,
+    /// Whether one of the two was wrong, so that it only seems to be missing.
+    pub(crate) has_bad_v6: bool,
 }
 
 impl Default for SandboxDraft {
     fn default() -> Self {
-        Self { at: None, values: DEFAULT_SANDBOX }
+        Self { at: None, values: DEFAULT_SANDBOX, address6: None, gateway6: None, has_bad_v6: false }
     }
 }
 
@@ -94,10 +81,11 @@ pub(crate) struct ListenerDraft {
     pub(crate) at: SourceSpan,
     pub(crate) name: Option<At<String>>,
     pub(crate) vpc: Option<At<String>>,
-    pub(crate) address: Option<At<Ip4>>,
+    pub(crate) address: Option<At<Ip6>>,
     pub(crate) port: Option<At<L4Port>>,
     pub(crate) protocol: Option<At<Protocol>>,
     pub(crate) group: Option<At<String>>,
+    pub(crate) idle: Option<At<Seconds>>,
 }
 
 impl Draft {
@@ -105,6 +93,7 @@ impl Draft {
         let mut file = Section::new(root.get_ref(), "the file", top(root));
         file.required(problems, "version", "1", |value| values::version(value, VERSION));
         let dataplane = file.section(problems, "dataplane", "[dataplane]");
+        let timeouts = file.section(problems, "timeouts", "[timeouts]");
         let sandbox = file.section(problems, "sandbox", "[sandbox]");
         let vpcs = file.sections(problems, "vpc", "[[vpc]]");
         let uplinks = file.sections(problems, "uplink", "[[uplink]]");
@@ -113,7 +102,8 @@ impl Draft {
         file.finish(problems);
         Self {
             is_whole: true,
-            dataplane: dataplane.map(|it| read_dataplane(it, problems)).unwrap_or_default(),
+            dataplane: dataplane.map(|it| dataplane::read(it, problems)).unwrap_or_default(),
+            timeouts: timeouts.map(|it| timeouts::read(it, problems)).unwrap_or_default(),
             sandbox: sandbox.map(|it| read_sandbox(it, problems)).unwrap_or_default(),
             vpcs: vpcs.into_iter().map(|it| read_vpc(it, problems)).collect(),
             uplinks: uplinks.into_iter().map(|it| read_uplink(it, problems)).collect(),
@@ -123,31 +113,9 @@ impl Draft {
     }
 }
 
-/// The `[dataplane]` section by itself.
-pub(crate) fn dataplane_alone(root: &Spanned<DeTable<'_>>, problems: &mut Problems) -> DataplaneSection {
-    let mut file = Section::new(root.get_ref(), "the file", top(root));
-    let section = file.section(problems, "dataplane", "[dataplane]");
-    section.map(|it| read_dataplane(it, problems)).unwrap_or_default()
-}
-
 /// Where a complaint about the whole file points: at its first byte.
-fn top(root: &Spanned<DeTable<'_>>) -> SourceSpan {
+pub(crate) fn top(root: &Spanned<DeTable<'_>>) -> SourceSpan {
     SourceSpan::new(spanned(root).offset().into(), 0)
-}
-
-fn read_dataplane(mut section: Section<'_>, problems: &mut Problems) -> DataplaneSection {
-    let default = DataplaneSection::default();
-    let pin_dir = section.optional(problems, "pin_dir", |it| values::folder(it, DEFAULT_PIN_DIR));
-    let state_dir = section.optional(problems, "state_dir", |it| values::folder(it, DEFAULT_STATE_DIR));
-    let max_flows = section.optional(problems, "max_flows", |it| values::number(it, MIN_FLOWS, MAX_FLOWS));
-    let hash_key = section.optional(problems, "hash_key", values::hash_key);
-    section.finish(problems);
-    DataplaneSection {
-        pin_dir: pin_dir.map_or(default.pin_dir, |it| it.value),
-        state_dir: state_dir.map_or(default.state_dir, |it| it.value),
-        max_flows: max_flows.map_or(default.max_flows, |it| it.value),
-        hash_key: hash_key.map(|it| it.value),
-    }
 }
 
 fn read_sandbox(mut section: Section<'_>, problems: &mut Problems) -> SandboxDraft {
@@ -156,14 +124,21 @@ fn read_sandbox(mut section: Section<'_>, problems: &mut Problems) -> SandboxDra
     let mac = section.optional(problems, "mac", values::mac);
     let gateway = section.optional(problems, "gateway", values::address);
     let gateway_mac = section.optional(problems, "gateway_mac", values::mac);
+    let before = problems.len();
+    let address6 = section.optional(problems, "address6", values::address6);
+    let gateway6 = section.optional(problems, "gateway6", values::address6);
+    let has_bad_v6 = problems.len() > before;
     section.finish(problems);
     let values = Sandbox {
         address: address.map_or(DEFAULT_SANDBOX.address, |it| it.value),
         mac: mac.map_or(DEFAULT_SANDBOX.mac, |it| it.value),
         gateway: gateway.map_or(DEFAULT_SANDBOX.gateway, |it| it.value),
         gateway_mac: gateway_mac.map_or(DEFAULT_SANDBOX.gateway_mac, |it| it.value),
+        v6: address6
+            .zip(gateway6)
+            .map(|(address, gateway)| Sandbox6 { address: address.value, gateway: gateway.value }),
     };
-    SandboxDraft { at: Some(at), values }
+    SandboxDraft { at: Some(at), values, address6, gateway6, has_bad_v6 }
 }
 
 fn read_vpc(mut section: Section<'_>, problems: &mut Problems) -> VpcDraft {
@@ -204,10 +179,11 @@ fn read_listener(mut section: Section<'_>, problems: &mut Problems) -> ListenerD
     let at = section.at();
     let name = section.required(problems, "name", "\"web\"", values::name);
     let vpc = section.required(problems, "vpc", "\"prod\"", values::name);
-    let address = section.required(problems, "address", "\"198.51.100.10\"", values::address);
+    let address = section.required(problems, "address", "\"198.51.100.10\"", values::vip);
     let port = section.required(problems, "port", "80", values::port);
     let protocol = section.required(problems, "protocol", "\"tcp\"", values::protocol);
     let group = section.required(problems, "target_group", "\"web\"", values::name);
+    let idle = section.optional(problems, "idle_timeout", timeouts::idle);
     section.finish(problems);
-    ListenerDraft { at, name, vpc, address, port, protocol, group }
+    ListenerDraft { at, name, vpc, address, port, protocol, group, idle }
 }

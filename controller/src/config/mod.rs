@@ -10,15 +10,18 @@
 //! say (is there such a device?) comes later, in [`crate::host`], and is shown in the same way.
 
 mod check;
+mod dataplane;
 mod draft;
 mod model;
 mod problem;
 mod reader;
+mod sandbox;
+mod timeouts;
 mod values;
 
 pub use model::{
-    At, Config, DataplaneSection, Listener, NETNS_DIR, Protocol, Sandbox, SlotName, Target, TargetGroup,
-    Uplink, UplinkHook, Vpc,
+    At, Config, DataplaneSection, Listener, NETNS_DIR, Protocol, Sandbox, Sandbox6, SlotName, Target,
+    TargetGroup, Timeouts, Uplink, UplinkHook, Vpc,
 };
 pub use problem::{Invalid, Problem};
 pub(crate) use values::parse_hash_key;
@@ -85,7 +88,7 @@ impl Document {
             self.draft(&mut problems);
             return Err(self.invalid(problems.into_vec()));
         }
-        let section = draft::dataplane_alone(&root, &mut problems);
+        let section = dataplane::alone(&root, &mut problems);
         if problems.len() == 0 { Ok(section) } else { Err(self.invalid(problems.into_vec())) }
     }
 

@@ -3,8 +3,10 @@
 use miette::SourceSpan;
 use std::fmt;
 use std::path::PathBuf;
-use weir_path::addr::{Ip4, L4Port, Mac, Zone};
+use weir_dataplane::Sizes;
+use weir_path::addr::{Ip4, Ip6, L4Port, Mac, Zone};
 use weir_path::hash::HashKey;
+use weir_path::time::{Seconds, Times};
 
 /// A value, and where it was written.
 #[derive(Clone, Copy, Debug)]
@@ -24,8 +26,10 @@ impl<T> At<T> {
 /// The whole file.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Where the daemon keeps its things, and how large the flow table is.
+    /// Where the daemon keeps its things, and how large the flow tables are.
     pub dataplane: DataplaneSection,
+    /// How long flows may be silent.
+    pub timeouts: Timeouts,
     /// How every slot looks from inside.
     pub sandbox: Sandbox,
     /// The address spaces.
@@ -45,10 +49,32 @@ pub struct DataplaneSection {
     pub pin_dir: PathBuf,
     /// The daemon's files.
     pub state_dir: PathBuf,
-    /// How many flows fit.
-    pub max_flows: u32,
+    /// How large the flow tables are.
+    pub sizes: Sizes,
     /// The secret of the hash that places flows; made at random and kept in `state_dir` where absent.
     pub hash_key: Option<HashKey>,
+}
+
+/// `[timeouts]`: how long flows may be silent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timeouts {
+    /// Of flows that are not established, or over.
+    pub times: Times,
+    /// Of established TCP, where the listener doesn't say.
+    pub tcp_idle: Seconds,
+    /// Of answered UDP, where the listener doesn't say.
+    pub udp_idle: Seconds,
+}
+
+impl Timeouts {
+    /// Of established flows of this protocol, where the listener doesn't say.
+    #[must_use]
+    pub const fn idle(&self, protocol: Protocol) -> Seconds {
+        match protocol {
+            Protocol::Tcp => self.tcp_idle,
+            Protocol::Udp => self.udp_idle,
+        }
+    }
 }
 
 /// `[sandbox]`: how every slot looks from inside.
@@ -62,6 +88,17 @@ pub struct Sandbox {
     pub gateway: Ip4,
     /// The MAC that the gateway answers with.
     pub gateway_mac: Mac,
+    /// The same for IPv6, where sandboxes have it.
+    pub v6: Option<Sandbox6>,
+}
+
+/// How every slot looks from inside by IPv6.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sandbox6 {
+    /// The sandbox's address.
+    pub address: Ip6,
+    /// Its gateway, which Weir answers for.
+    pub gateway: Ip6,
 }
 
 /// `[[vpc]]`.
@@ -194,12 +231,14 @@ pub struct Listener {
     pub vpc: String,
     /// The VPC.
     pub zone: Zone,
-    /// The virtual address.
-    pub address: At<Ip4>,
+    /// The virtual address; an IPv4 address is mapped.
+    pub address: At<Ip6>,
     /// The port.
     pub port: L4Port,
     /// The protocol.
     pub protocol: Protocol,
     /// The place of its target group in [`Config::groups`].
     pub group: usize,
+    /// How long its established flows may be silent.
+    pub idle: Seconds,
 }

@@ -1,7 +1,9 @@
 //! Every mistake is shown where it is, with the value and what to write instead.
 
 use super::*;
-use weir_path::addr::{L4Port, Mac};
+use weir_dataplane::FamilySizes;
+use weir_path::addr::{Address, Ip4, L4Port, Mac};
+use weir_path::time::{Seconds, Times};
 
 /// A configuration with one of everything.
 pub(crate) const SMALL: &str = r#"version = 1
@@ -48,7 +50,11 @@ pub(crate) fn config(text: &str) -> Config {
 fn a_small_file_says_everything_and_the_rest_has_defaults() {
     let config = config(SMALL);
     assert_eq!(config.dataplane, DataplaneSection::default());
-    assert_eq!(config.dataplane.max_flows, 1 << 20);
+    let sizes = config.dataplane.sizes;
+    assert_eq!((sizes.v4.flows, sizes.v4.half_open), (2_097_152, 131_072));
+    assert_eq!((sizes.v6.flows, sizes.v6.half_open), (524_288, 32_768));
+    assert_eq!(config.timeouts, Timeouts::default());
+    assert_eq!(config.listeners[0].idle, Seconds(350));
     assert_eq!(config.sandbox.mac, Mac([0x02, 0x57, 0x45, 0x49, 0x52, 0x02]));
     let ports: Vec<_> = config.groups[0].targets.iter().map(|target| target.port).collect();
     assert_eq!(ports, [L4Port::new(8081), L4Port::new(8080)]);
@@ -56,6 +62,57 @@ fn a_small_file_says_everything_and_the_rest_has_defaults() {
     assert_eq!(slots, ["sb1:eth0", "veth-sb2"]);
     assert_eq!(config.listeners[0].zone, config.vpcs[0].zone);
     assert_eq!(config.uplinks[0].hook.map(|hook| hook.value), None);
+}
+
+#[test]
+fn sizes_and_timeouts_are_what_the_file_says_and_half_open_follows_the_flows() {
+    let head = "version = 1\n[dataplane]\nmax_flows = 4096\nmax_flows_v6 = 1024\nmax_half_open_v6 = 1024\n\
+                [timeouts]\ntcp_half_open = 1\ntcp_closing = 2\nudp_unanswered = 3\nicmp_query = 6000\n\
+                tcp_idle = 60\nudp_idle = 61\n";
+    let config = config(&SMALL.replace("version = 1\n", head));
+    assert_eq!(config.dataplane.sizes.v4, FamilySizes { flows: 4_096, half_open: 256 });
+    assert_eq!(config.dataplane.sizes.v6, FamilySizes { flows: 1_024, half_open: 1_024 });
+    let times = Times {
+        tcp_half_open: Seconds(1),
+        tcp_closing: Seconds(2),
+        udp_unanswered: Seconds(3),
+        icmp_query: Seconds(6_000),
+    };
+    assert_eq!(config.timeouts, Timeouts { times, tcp_idle: Seconds(60), udp_idle: Seconds(61) });
+}
+
+#[test]
+fn a_listeners_own_idle_timeout_comes_before_its_protocols() {
+    let with = |protocol: &str, rest: &str| {
+        let text = SMALL.replace("version = 1\n", "version = 1\n[timeouts]\ntcp_idle = 400\nudp_idle = 90\n");
+        config(&text.replace("\"tcp\"\n", &format!("\"{protocol}\"\n{rest}"))).listeners[0].idle
+    };
+    assert_eq!((with("tcp", ""), with("udp", "")), (Seconds(400), Seconds(90)));
+    assert_eq!(with("tcp", "idle_timeout = 6000\n"), Seconds(6_000));
+    assert_eq!(with("udp", "idle_timeout = 60\n"), Seconds(60));
+}
+
+#[test]
+fn a_listener_has_an_address_of_either_family() {
+    assert_eq!(config(SMALL).listeners[0].address.value, Ip4([198, 51, 100, 10]).mapped());
+    let config = config(&with_v6(SMALL).replace("198.51.100.10", "2001:db8::1"));
+    assert_eq!(config.listeners[0].address.value.to_string(), "2001:db8::1");
+    let v6 = config.sandbox.v6.unwrap();
+    assert_eq!((v6.address.to_string(), v6.gateway.to_string()), ("fd00::2".into(), "fd00::1".into()));
+}
+
+#[test]
+fn an_ipv6_listener_may_not_have_an_address_of_the_sandboxes() {
+    for (address, whose) in [("fd00::2", "own address"), ("fd00::1", "gateway")] {
+        let text = with_v6(SMALL).replace("198.51.100.10", address);
+        let shown = document(&text).parse().unwrap_err().rendered();
+        assert!(shown.contains(&format!("can't have {address}")) && shown.contains(whose), "{shown}");
+    }
+}
+
+fn with_v6(text: &str) -> String {
+    let head = "version = 1\n[sandbox]\naddress6 = \"fd00::2\"\ngateway6 = \"fd00::1\"\n";
+    text.replace("version = 1\n", head)
 }
 
 #[test]
@@ -123,7 +180,7 @@ const MISTAKES: &[Mistake] = &[
         replace: "\"198.51.100.10\"",
         by: "\"2001:db8::1\"",
         at: "27:11",
-        says: &["IPv6 is not carried"],
+        says: &["an IPv6 address, but sandboxes have none", "`address6` and `gateway6`"],
     },
     Mistake {
         replace: "\"198.51.100.10\"",
@@ -201,6 +258,120 @@ const MISTAKES: &[Mistake] = &[
         by: "version = 1\n[sandbox]\ngateway = \"169.254.100.2\"\n",
         at: "2:1",
         says: &["the same address, 169.254.100.2"],
+    },
+    Mistake {
+        replace: "\"198.51.100.10\"",
+        by: "\"2001:db8::1/64\"",
+        at: "27:11",
+        says: &["drop the prefix length: write \"2001:db8::1\""],
+    },
+    Mistake {
+        replace: "\"198.51.100.10\"",
+        by: "\"[2001:db8::1]:80\"",
+        at: "27:11",
+        says: &["write \"2001:db8::1\" here, and `port = 80`"],
+    },
+    Mistake {
+        replace: "\"198.51.100.10\"",
+        by: "\"2001:db8::1::\"",
+        at: "27:11",
+        says: &["not an IPv6 address", "like \"2001:db8::10\""],
+    },
+    Mistake {
+        replace: "\"198.51.100.10\"",
+        by: "\"::ffff:198.51.100.10\"",
+        at: "27:11",
+        says: &["an IPv4 address", "write it as what it is: \"198.51.100.10\""],
+    },
+    Mistake {
+        replace: "\"198.51.100.10\"",
+        by: "\"ff02::1\"",
+        at: "27:11",
+        says: &["ff02::1 is not a unicast address"],
+    },
+    Mistake {
+        replace: "\"tcp\"\n",
+        by: "\"tcp\"\nidle_timeout = 59\n",
+        at: "30:16",
+        says: &["59 is out of range", "a whole number of seconds from 60 to 6000"],
+    },
+    Mistake {
+        replace: "version = 1\n",
+        by: "version = 1\n[timeouts]\ntcp_closing = 0\n",
+        at: "3:15",
+        says: &["0 is out of range", "a whole number of seconds from 1 to 6000"],
+    },
+    Mistake {
+        replace: "version = 1\n",
+        by: "version = 1\n[timeouts]\nudp_idle = 6001\n",
+        at: "3:12",
+        says: &["6001 is out of range", "from 60 to 6000"],
+    },
+    Mistake {
+        replace: "version = 1\n",
+        by: "version = 1\n[timeouts]\ntcp_idle = \"350s\"\n",
+        at: "3:12",
+        says: &["the text \"350s\"", "a whole number of seconds from 60 to 6000, without quotes"],
+    },
+    Mistake {
+        replace: "version = 1\n",
+        by: "version = 1\n[timeouts]\ntcp_established = 350\n",
+        at: "3:1",
+        says: &["[timeouts] has no key `tcp_established`", "`tcp_idle`"],
+    },
+    Mistake {
+        replace: "version = 1\n",
+        by: "version = 1\n[sandbox]\naddress6 = \"fd00::2\"\n",
+        at: "3:12",
+        says: &["[sandbox] has `address6`, but no `gateway6`", "or remove `address6`"],
+    },
+    Mistake {
+        replace: "version = 1\n",
+        by: "version = 1\n[sandbox]\ngateway6 = \"fd00::1\"\n",
+        at: "3:12",
+        says: &["[sandbox] has `gateway6`, but no `address6`"],
+    },
+    Mistake {
+        replace: "version = 1\n",
+        by: "version = 1\n[sandbox]\naddress6 = \"fd00::2\"\ngateway6 = \"fd00::2\"\n",
+        at: "2:1",
+        says: &["the same IPv6 address, fd00::2"],
+    },
+    Mistake {
+        replace: "version = 1\n",
+        by: "version = 1\n[sandbox]\naddress6 = \"fd00::2\"\ngateway6 = \"::1\"\n",
+        at: "4:12",
+        says: &["::1 is not a unicast address"],
+    },
+    Mistake {
+        replace: "version = 1\n",
+        by: "version = 1\n[sandbox]\naddress6 = \"10.0.0.1\"\ngateway6 = \"fd00::1\"\n",
+        at: "3:12",
+        says: &["10.0.0.1 is not an IPv6 address", "like \"2001:db8::10\""],
+    },
+    Mistake {
+        replace: "version = 1\n",
+        by: "version = 1\n[dataplane]\nmax_flows_v6 = 16777217\n",
+        at: "3:16",
+        says: &["16777217 is out of range", "from 1024 to 16777216"],
+    },
+    Mistake {
+        replace: "version = 1\n",
+        by: "version = 1\n[dataplane]\nmax_half_open = 63\n",
+        at: "3:17",
+        says: &["63 is out of range", "from 64 to 16777216"],
+    },
+    Mistake {
+        replace: "version = 1\n",
+        by: "version = 1\n[dataplane]\nmax_flows = 1024\nmax_half_open = 1025\n",
+        at: "4:17",
+        says: &["max_half_open is 1025, but only 1024 flows fit (max_flows)", "from 64 to 1024"],
+    },
+    Mistake {
+        replace: "version = 1\n",
+        by: "version = 1\n[dataplane]\nmax_half_open_v6 = 524289\n",
+        at: "3:20",
+        says: &["only 524288 flows fit (max_flows_v6)"],
     },
     Mistake {
         replace: "version = 1\n",

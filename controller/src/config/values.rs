@@ -3,11 +3,12 @@
 use super::model::{NETNS_DIR, Protocol, UplinkHook};
 use super::problem::Problem;
 use super::reader::{Value, nearest, one_of, wrong_type};
-use std::net::Ipv4Addr;
+use miette::SourceSpan;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::str::FromStr;
 use toml::de::DeValue;
-use weir_path::addr::{Ip4, L4Port, Mac};
+use weir_path::addr::{Address, Ip4, Ip6, L4Port, Mac};
 use weir_path::hash::HashKey;
 
 /// Long enough for people, short enough for a table's column.
@@ -33,7 +34,15 @@ pub(crate) fn truth(value: Value<'_>) -> Result<bool, Problem> {
 
 /// A whole number from `least` to `most`.
 pub(crate) fn number(value: Value<'_>, least: u32, most: u32) -> Result<u32, Problem> {
-    let range = format!("a whole number from {least} to {most}");
+    in_range(value, format!("a whole number from {least} to {most}"), least, most)
+}
+
+/// A whole number of something from `least` to `most`.
+pub(crate) fn number_of(value: Value<'_>, what: &str, least: u32, most: u32) -> Result<u32, Problem> {
+    in_range(value, format!("a whole number of {what} from {least} to {most}"), least, most)
+}
+
+fn in_range(value: Value<'_>, range: String, least: u32, most: u32) -> Result<u32, Problem> {
     let DeValue::Integer(number) = value.value else {
         return Err(wrong_type(&value, "a whole number", &format!("{range}, without quotes")));
     };
@@ -150,34 +159,76 @@ pub(crate) fn folder(value: Value<'_>, example: &str) -> Result<PathBuf, Problem
 
 /// A unicast IPv4 address.
 pub(crate) fn address(value: Value<'_>) -> Result<Ip4, Problem> {
+    let (at, example) = (value.at, "198.51.100.10");
+    let address = any_address(value, example)?;
+    address.as_ip4().ok_or_else(|| other_family(at, address, "an IPv4 address", example))
+}
+
+/// A unicast IPv6 address.
+pub(crate) fn address6(value: Value<'_>) -> Result<Ip6, Problem> {
+    let (at, example) = (value.at, "2001:db8::10");
+    let address = any_address(value, example)?;
+    match address.as_ip4() {
+        None => Ok(address),
+        Some(_) => Err(other_family(at, address, "an IPv6 address", example)),
+    }
+}
+
+/// A unicast address of either family; an IPv4 address is mapped.
+pub(crate) fn vip(value: Value<'_>) -> Result<Ip6, Problem> {
+    any_address(value, "198.51.100.10")
+}
+
+fn other_family(at: SourceSpan, address: Ip6, wanted: &str, example: &str) -> Problem {
+    let help = format!("write {wanted}, like \"{example}\"");
+    Problem::new(at, format!("{address} is not {wanted}"), "of the other family", help)
+}
+
+fn any_address(value: Value<'_>, example: &str) -> Result<Ip6, Problem> {
     let at = value.at;
-    let written = text(value, "198.51.100.10")?;
-    let wrong =
-        |why: &str, help: String| Problem::new(at, format!("\"{written}\" is not an address"), why, help);
-    if let Some((address, _)) = written.split_once('/').filter(|(a, _)| Ipv4Addr::from_str(a).is_ok()) {
-        return Err(wrong(
-            "one address is wanted, without a prefix length",
-            format!("drop the prefix length: write \"{address}\""),
-        ));
+    let written = text(value, example)?;
+    let Ok(address) = IpAddr::from_str(&written) else { return Err(not_an_address(at, &written)) };
+    if let IpAddr::V6(mapped) = address
+        && let Some(plain) = mapped.to_ipv4_mapped()
+    {
+        let help = format!("write it as what it is: \"{plain}\"");
+        return Err(Problem::new(at, format!("{written} is an IPv4 address"), "mapped into IPv6", help));
     }
-    if let Some((address, port)) = written.split_once(':').filter(|(a, _)| Ipv4Addr::from_str(a).is_ok()) {
-        let help = format!("write \"{address}\" here, and `port = {port}` on a line of its own");
-        return Err(wrong("an address and a port", help));
-    }
-    let Ok(address) = Ipv4Addr::from_str(&written) else {
-        let why = if written.contains(':') { "IPv6 is not carried yet" } else { "not an IPv4 address" };
-        return Err(wrong(why, "write four numbers from 0 to 255, like \"198.51.100.10\"".to_owned()));
+    let is_unicast = match address {
+        IpAddr::V4(address) => Ip4::from(address).may_be_source(),
+        IpAddr::V6(_) => Ip6::from(address).may_be_source(),
     };
-    let address = Ip4::from(address);
-    if address.may_be_source() {
-        return Ok(address);
+    if is_unicast {
+        return Ok(Ip6::from(address));
     }
     Err(Problem::new(
         at,
         format!("{address} is not a unicast address"),
         "unspecified, loopback, multicast, reserved or broadcast",
-        "write an address that one machine can have, like \"198.51.100.10\"",
+        format!("write an address that one machine can have, like \"{example}\""),
     ))
+}
+
+/// What people write who mean an address and something more.
+fn not_an_address(at: SourceSpan, written: &str) -> Problem {
+    let wrong =
+        |why: &str, help: String| Problem::new(at, format!("\"{written}\" is not an address"), why, help);
+    let is_address = |text: &str| IpAddr::from_str(text).is_ok();
+    if let Some((address, _)) = written.split_once('/').filter(|(address, _)| is_address(address)) {
+        return wrong(
+            "one address is wanted, without a prefix length",
+            format!("drop the prefix length: write \"{address}\""),
+        );
+    }
+    if let Ok(both) = SocketAddr::from_str(written) {
+        let help = format!("write \"{}\" here, and `port = {}` on a line of its own", both.ip(), both.port());
+        return wrong("an address and a port", help);
+    }
+    let looks_like_v6 = written.matches(':').count() > 1;
+    let why = if looks_like_v6 { "not an IPv6 address" } else { "not an IPv4 address" };
+    let help =
+        "write four numbers from 0 to 255, like \"198.51.100.10\", or an IPv6 address, like \"2001:db8::10\"";
+    wrong(why, help.to_owned())
 }
 
 /// The MAC of a station.

@@ -8,9 +8,11 @@ use crate::plan::{self, Observed, Plan, Point, Step};
 use crate::store::SlotRecord;
 use std::collections::{BTreeMap, BTreeSet};
 use tracing::{info, warn};
+use weir_dataplane::flows::{FlowId, FlowState};
 use weir_dataplane::image::Image;
-use weir_dataplane::{AttachPoint, Attachment, Dataplane, Error};
+use weir_dataplane::{AttachPoint, Attachment, Dataplane, Error, Tables};
 use weir_path::addr::{IfIndex, InterfaceId};
+use weir_path::flow::{Stamp, V4, V6};
 use weir_path::hash::HashKey;
 use weir_path::tables::Interface;
 
@@ -43,7 +45,15 @@ pub(super) fn clear_away(
     resolved: &Resolved,
 ) -> Result<Applied, RunError> {
     // Looked at again: until just now, flows were still opened towards slots that are no longer wanted.
-    let plan = plan::plan(&resolved.wanted, &config.sandbox, &observe(dataplane)?)?;
+    let mut observed = observe(dataplane)?;
+    let mut plan = plan::plan(&resolved.wanted, &config.sandbox, &observed)?;
+    if plan.after.iter().any(|step| matches!(step, Step::Forget(_))) {
+        // Only now, because it takes a second where millions of flows are.
+        each_exit(dataplane.tables(), |_, exit| {
+            observed.exits.insert(exit);
+        })?;
+        plan = plan::plan(&resolved.wanted, &config.sandbox, &observed)?;
+    }
     let mut unsettled = plan.draining;
     for step in &plan.after {
         if let Err(error) = run(dataplane, step, resolved) {
@@ -58,8 +68,8 @@ fn observe(dataplane: &Dataplane) -> Result<Observed, RunError> {
     let tables = dataplane.tables();
     let attached: Vec<_> =
         dataplane.attachments()?.into_iter().map(|it| (it.ifindex, point_of(it.point))).collect();
-    let flows = tables.flows()?;
-    let zones = flows.iter().flat_map(|(key, flow)| [key.zone, flow.other.zone]);
+    let flows = tables.flows();
+    let zones = flows.iter().flat_map(|flow| flow.zones);
     let flow_bindings: BTreeSet<u32> =
         zones.filter(|zone| zone.is_binding()).map(|zone| zone.number()).collect();
     let interfaces = tables.interfaces()?;
@@ -70,7 +80,7 @@ fn observe(dataplane: &Dataplane) -> Result<Observed, RunError> {
         .filter(|it| exists(it.egress.ifindex) && (!it.zone.is_binding() || has_program(it)))
         .map(|it| it.egress.ifindex)
         .collect();
-    Ok(Observed { interfaces, attached, flow_bindings, present })
+    Ok(Observed { interfaces, attached, flow_bindings, present, exits: BTreeSet::new() })
 }
 
 fn exists(ifindex: IfIndex) -> bool {
@@ -119,15 +129,45 @@ fn run(dataplane: &mut Dataplane, step: &Step, resolved: &Resolved) -> Result<()
             info!(%ifindex, ?point, "detached");
         }
         Step::EndFlows(zone) => {
-            let entries = dataplane.tables().forget_zone(*zone)?;
-            info!(?zone, entries, "ended the flows of a slot that is gone");
+            let flows = dataplane.end_flows(|flow| flow.zones.contains(zone))?;
+            info!(?zone, flows, "ended the flows of a slot that is gone");
         }
         Step::EndFlowsBy(id) => {
-            let entries = dataplane.tables().forget_interface(*id)?;
-            info!(%id, entries, "ended the flows that left by an uplink that is gone");
+            let leaving = flows_by(dataplane.tables(), *id)?;
+            let flows = dataplane.end_flows(|flow| leaving.contains(&flow.id))?;
+            info!(%id, flows, "ended the flows that left by an uplink that is gone");
         }
     }
     Ok(())
+}
+
+/// The flows that leave by this interface, in either direction. Their zones don't tell: a VPC may have several
+/// uplinks.
+fn flows_by(tables: &Tables, id: InterfaceId) -> Result<BTreeSet<FlowId>, Error> {
+    let mut flows = BTreeSet::new();
+    each_exit(tables, |flow, exit| {
+        if exit == id {
+            flows.insert(flow);
+        }
+    })?;
+    Ok(flows)
+}
+
+/// Shows each flow with each interface that it leaves by.
+fn each_exit(tables: &Tables, mut see: impl FnMut(FlowId, InterfaceId)) -> Result<(), Error> {
+    exits_of(&tables.flow_states::<V4>()?, false, &mut see);
+    exits_of(&tables.flow_states::<V6>()?, true, &mut see);
+    Ok(())
+}
+
+fn exits_of<K>(flows: &[FlowState<K>], is_v6: bool, see: &mut impl FnMut(FlowId, InterfaceId)) {
+    for flow in flows {
+        let id = FlowId { is_v6, record: flow.record, incarnation: flow.life.incarnation() };
+        // The hop of a direction that was not in the table when that was read means nothing.
+        for side in flow.sides.iter().filter(|side| side.stamp != Stamp::WIPED) {
+            see(id, side.hop.interface());
+        }
+    }
 }
 
 fn enable_gro(ifindex: IfIndex, resolved: &Resolved) -> Result<(), RunError> {

@@ -97,8 +97,7 @@ pub async fn run(path: &Path) -> Result<(), RunError> {
     let resolved = resolve_at_start(&document, &config, &host, &store).await?;
     let held = store.hold()?;
     let hash_key = hash_key(&config, &store)?;
-    let options =
-        Options { pin_dir: config.dataplane.pin_dir.clone(), max_flows: config.dataplane.max_flows };
+    let options = Options { pin_dir: config.dataplane.pin_dir.clone(), sizes: config.dataplane.sizes };
     let dataplane = Dataplane::open(&options)?;
     match dataplane.origin() {
         Origin::New => info!(pin_dir = %options.pin_dir.display(), "made a new dataplane"),

@@ -2,10 +2,18 @@
 //!
 //! No daemon is asked, so a dead one changes nothing about the answers.
 
+mod capacity;
+mod flows;
+mod names;
 mod table;
 mod views;
 
-pub use views::{CounterView, FlowView, HookView, ListenerView, ReasonView, SentView, TargetView};
+pub use capacity::{CapacityView, FamilyView, PhaseView};
+pub(crate) use capacity::{mebibytes, rooms};
+pub(crate) use flows::seconds;
+pub use flows::{Carried, FlowEnds, FlowView};
+pub(crate) use names::Names;
+pub use views::{CounterView, EndView, HookView, ListenerView, ReasonView, SentView, TargetView};
 
 use crate::config::{Config, DataplaneSection, Document, Invalid};
 use crate::store::{SlotRecord, Store, StoreError};
@@ -21,8 +29,10 @@ pub enum Noun {
     Targets,
     /// Every flow.
     Flows,
-    /// Packets by hook and reason.
+    /// Packets by hook and reason, and flows that ended.
     Counters,
+    /// How many flows fit, how many are there, and what they cost.
+    Capacity,
 }
 
 /// How the answer looks.
@@ -94,6 +104,11 @@ impl Source {
         Ok(Self { tables, config, slots: store.slots()? })
     }
 
+    /// What targets are called.
+    pub(crate) fn names(&self) -> Result<Names, GetError> {
+        Ok(Names::new(&self.config, &self.slots, &self.tables.interfaces()?))
+    }
+
     /// The answer, as text.
     ///
     /// # Errors
@@ -102,7 +117,7 @@ impl Source {
         match noun {
             Noun::Listeners => show(views::listeners(&self.config).as_slice(), output, table::listeners),
             Noun::Targets => {
-                let (interfaces, flows) = (self.tables.interfaces()?, self.tables.flows()?);
+                let (interfaces, flows) = (self.tables.interfaces()?, self.tables.flows());
                 show(
                     views::targets(&self.config, &self.slots, &interfaces, &flows).as_slice(),
                     output,
@@ -110,12 +125,18 @@ impl Source {
                 )
             }
             Noun::Flows => {
-                let flows = self.tables.flows()?;
-                show(views::flows(&self.config, &self.slots, &flows).as_slice(), output, table::flows)
+                let names = self.names()?;
+                // The time is asked for last: no flow was heard later.
+                let (flows, now) = (self.tables.counted_flows()?, self.tables.now());
+                show(flows::flows(&names, flows, now).as_slice(), output, flows::as_table)
             }
             Noun::Counters => {
                 let (counters, interfaces) = (self.tables.counters()?, self.tables.interfaces()?);
                 show(&views::counters(&counters, &interfaces, &self.slots), output, table::counters)
+            }
+            Noun::Capacity => {
+                let view = capacity::capacity(&rooms(&self.tables), &self.tables.flows());
+                show(&view, output, capacity::as_table)
             }
         }
     }

@@ -1,9 +1,9 @@
 //! Answers as tables for people.
 
-use super::views::{CounterView, FlowView, ListenerView, TargetView};
+use super::views::{CounterView, ListenerView, TargetView};
 use comfy_table::{Table, presets::NOTHING};
 
-fn table(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
+pub(super) fn table(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
     let mut table = Table::new();
     table.load_style(NOTHING);
     table.set_header(header.to_vec());
@@ -15,16 +15,16 @@ fn table(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String
 
 pub(super) fn listeners(views: &[ListenerView]) -> String {
     table(
-        &["NAME", "VPC", "ADDRESS", "PROTOCOL", "TARGET GROUP", "TARGETS"],
+        &["NAME", "VPC", "ADDRESS", "PROTOCOL", "TARGET GROUP", "TARGETS", "IDLE TIMEOUT"],
         views.iter().map(|it| {
-            let address = format!("{}:{}", it.address, it.port);
             vec![
                 it.name.clone(),
                 it.vpc.clone(),
-                address,
+                endpoint(&it.address, it.port),
                 it.protocol.into(),
                 it.target_group.clone(),
                 it.targets.to_string(),
+                format!("{}s", it.idle_timeout_seconds),
             ]
         }),
     )
@@ -48,22 +48,6 @@ pub(super) fn targets(views: &[TargetView]) -> String {
     )
 }
 
-pub(super) fn flows(views: &[FlowView]) -> String {
-    table(
-        &["PROTOCOL", "CLIENT", "VIP", "TARGET", "PORT", "BINDING"],
-        views.iter().map(|it| {
-            vec![
-                it.protocol.into(),
-                format!("{}:{}", it.client, it.client_port),
-                format!("{}:{}", it.vip, it.vip_port),
-                it.target.clone().unwrap_or_else(|| "-".into()),
-                it.target_port.to_string(),
-                it.binding.to_string(),
-            ]
-        }),
-    )
-}
-
 pub(super) fn counters(view: &CounterView) -> String {
     let reasons = table(
         &["HOOK", "REASON", "CLASS", "PACKETS"],
@@ -79,5 +63,15 @@ pub(super) fn counters(view: &CounterView) -> String {
         &["SENT BY", "IFINDEX", "PACKETS"],
         view.sent.iter().map(|it| vec![it.name.clone(), it.ifindex.to_string(), it.packets.to_string()]),
     );
-    format!("{reasons}\n\n{sent}")
+    let ended = table(
+        &["FLOWS ENDED", "FLOWS", "MEANING"],
+        view.ended.iter().map(|it| vec![it.reason.into(), it.flows.to_string(), it.meaning.clone()]),
+    );
+    let lost = format!("flows opened: {}\nevents lost: {}", view.flows_opened, view.events_lost);
+    format!("{reasons}\n\n{sent}\n\n{ended}\n\n{lost}")
+}
+
+/// An address and a port as people write them: an IPv6 address stands in brackets.
+pub(super) fn endpoint(address: &str, port: u16) -> String {
+    if address.contains(':') { format!("[{address}]:{port}") } else { format!("{address}:{port}") }
 }

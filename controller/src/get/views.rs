@@ -1,16 +1,16 @@
 //! Answers as data. Their field names are what programs rely on.
 
-use crate::config::{Config, SlotName};
+use super::names::binding;
+use crate::config::Config;
 use crate::store::SlotRecord;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use weir_dataplane::counters::Counters;
+use weir_dataplane::flows::Flow;
 use weir_path::Reason;
 use weir_path::addr::{InterfaceId, L4Port};
-use weir_path::flow::{Flow, FlowKey};
 use weir_path::reason::Class;
 use weir_path::tables::Interface;
-use weir_path::wire::protocol;
 
 /// One listener.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -29,6 +29,8 @@ pub struct ListenerView {
     pub target_group: String,
     /// How many targets the group has.
     pub targets: usize,
+    /// How long its established flows may be silent.
+    pub idle_timeout_seconds: u16,
 }
 
 /// One target.
@@ -50,27 +52,6 @@ pub struct TargetView {
     pub flows: usize,
 }
 
-/// One flow, as its client sees it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct FlowView {
-    /// `tcp` or `udp`.
-    pub protocol: &'static str,
-    /// The client's address.
-    pub client: String,
-    /// The client's port.
-    pub client_port: u16,
-    /// The VIP.
-    pub vip: String,
-    /// The port at the VIP.
-    pub vip_port: u16,
-    /// Who serves it; none where the configuration no longer names it.
-    pub target: Option<String>,
-    /// The port at the sandbox.
-    pub target_port: u16,
-    /// The number of the slot's binding.
-    pub binding: u32,
-}
-
 /// Every counter.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct CounterView {
@@ -78,6 +59,23 @@ pub struct CounterView {
     pub hooks: Vec<HookView>,
     /// Packets sent out, by interface.
     pub sent: Vec<SentView>,
+    /// Flows that were opened.
+    pub flows_opened: u64,
+    /// Flows that ended, by why, where any did.
+    pub ended: Vec<EndView>,
+    /// Flows that ended without `weir events` being told, because it did not read fast enough.
+    pub events_lost: u64,
+}
+
+/// Flows that ended for one reason.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct EndView {
+    /// Why.
+    pub reason: &'static str,
+    /// Flows.
+    pub flows: u64,
+    /// What it means.
+    pub meaning: String,
 }
 
 /// One hook's counters.
@@ -133,6 +131,7 @@ pub(super) fn listeners(config: &Config) -> Vec<ListenerView> {
                 protocol: listener.protocol.name(),
                 target_group: group.name.value.clone(),
                 targets: group.targets.len(),
+                idle_timeout_seconds: listener.idle.0,
             })
         })
         .collect()
@@ -142,7 +141,7 @@ pub(super) fn targets(
     config: &Config,
     slots: &[SlotRecord],
     interfaces: &[Interface],
-    flows: &[(FlowKey, Flow)],
+    flows: &[Flow],
 ) -> Vec<TargetView> {
     let live = flows_by_place(flows);
     let mut views = Vec::new();
@@ -176,47 +175,14 @@ pub(super) fn targets(
     views
 }
 
-/// Flows by the binding and the port that serve them: each is counted at its reply's key.
-fn flows_by_place(flows: &[(FlowKey, Flow)]) -> BTreeMap<(u32, L4Port), usize> {
+/// Flows by the binding and the port that serve them.
+fn flows_by_place(flows: &[Flow]) -> BTreeMap<(u32, L4Port), usize> {
     let mut live = BTreeMap::new();
-    for (key, _) in flows.iter().filter(|(key, _)| key.zone.is_binding()) {
-        *live.entry((key.zone.number(), key.sport)).or_insert(0) += 1;
+    for flow in flows {
+        let [_, serving] = flow.zones;
+        *live.entry((serving.number(), flow.reply.sport)).or_insert(0) += 1;
     }
     live
-}
-
-fn binding(slot: &SlotName, slots: &[SlotRecord], interfaces: &[Interface]) -> Option<u32> {
-    let name = slot.to_string();
-    let record = slots.iter().find(|record| record.slot == name)?;
-    let interface = interfaces.iter().find(|it| it.egress.id == InterfaceId(record.interface))?;
-    interface.zone.is_binding().then(|| interface.zone.number())
-}
-
-pub(super) fn flows(config: &Config, slots: &[SlotRecord], flows: &[(FlowKey, Flow)]) -> Vec<FlowView> {
-    let mut views: Vec<_> = flows
-        .iter()
-        .filter(|(key, flow)| !key.zone.is_binding() && flow.other.zone.is_binding())
-        .map(|(key, flow)| FlowView {
-            protocol: if key.protocol == protocol::TCP { "tcp" } else { "udp" },
-            client: key.src.to_string(),
-            client_port: key.sport.number(),
-            vip: key.dst.to_string(),
-            vip_port: key.dport.number(),
-            target: target_name(config, slots, flow),
-            target_port: flow.dport.number(),
-            binding: flow.other.zone.number(),
-        })
-        .collect();
-    views.sort_by(|a, b| (&a.client, a.client_port).cmp(&(&b.client, b.client_port)));
-    views
-}
-
-fn target_name(config: &Config, slots: &[SlotRecord], flow: &Flow) -> Option<String> {
-    let slot = &slots.iter().find(|record| record.interface == flow.egress.id.0)?.slot;
-    let mut targets = config.groups.iter().flat_map(|group| &group.targets);
-    targets
-        .find(|target| target.port == flow.dport && target.slot.value.to_string() == *slot)
-        .map(|target| target.name.value.clone())
 }
 
 pub(super) fn counters(counters: &Counters, interfaces: &[Interface], slots: &[SlotRecord]) -> CounterView {
@@ -239,26 +205,46 @@ pub(super) fn counters(counters: &Counters, interfaces: &[Interface], slots: &[S
                 .collect(),
         })
         .collect();
-    let sent = counters
-        .sent
-        .iter()
-        .map(|(id, packets)| {
-            let interface = interfaces.iter().find(|it| it.egress.id == *id);
-            let slot = slots.iter().find(|record| record.interface == id.0);
-            let is_uplink = interface.is_some_and(|it| !it.zone.is_binding());
-            SentView {
-                interface: id.0,
-                ifindex: interface.map_or(0, |it| it.egress.ifindex.0),
-                name: match slot {
-                    _ if is_uplink => "uplink".into(),
-                    Some(record) => record.slot.clone(),
-                    None => "slot".into(),
-                },
-                packets: *packets,
-            }
-        })
-        .collect();
-    CounterView { hooks, sent }
+    let sent = counters.sent.iter().map(|(id, packets)| {
+        let interface = interfaces.iter().find(|it| it.egress.id == *id);
+        SentView {
+            interface: id.0,
+            ifindex: interface.map_or(0, |it| it.egress.ifindex.0),
+            name: sender(*id, interface, interfaces, slots),
+            packets: *packets,
+        }
+    });
+    let sent = sent.collect();
+    let ended = counters.ended.iter().map(|(why, flows)| EndView {
+        reason: why.name(),
+        flows: *flows,
+        meaning: why.meaning().trim().to_owned(),
+    });
+    CounterView {
+        hooks,
+        sent,
+        flows_opened: counters.opened,
+        ended: ended.collect(),
+        events_lost: counters.events_lost,
+    }
+}
+
+/// What an interface is called. A slot whose record changed has two for a while, of one binding.
+fn sender(
+    id: InterfaceId,
+    interface: Option<&Interface>,
+    interfaces: &[Interface],
+    slots: &[SlotRecord],
+) -> String {
+    if interface.is_some_and(|it| !it.zone.is_binding()) {
+        return "uplink".into();
+    }
+    let is_of_slot = |record: &&SlotRecord| {
+        let recorded = InterfaceId(record.interface);
+        let current = interfaces.iter().find(|it| it.egress.id == recorded);
+        recorded == id || interface.zip(current).is_some_and(|(it, current)| it.zone == current.zone)
+    };
+    slots.iter().find(is_of_slot).map_or_else(|| "slot".into(), |record| record.slot.clone())
 }
 
 const fn class_name(class: Class) -> &'static str {
@@ -271,4 +257,4 @@ const fn class_name(class: Class) -> &'static str {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -10,9 +10,8 @@ use rtnetlink::packet_route::link::{InfoKind, LinkAttribute, LinkInfo, LinkMessa
 use rtnetlink::packet_route::nsid::{NsidAttribute, NsidMessage};
 use std::collections::BTreeMap;
 use std::fmt;
-use std::net::IpAddr;
 use std::os::fd::{AsRawFd, BorrowedFd};
-use weir_path::addr::{IfIndex, Ip4, Mac};
+use weir_path::addr::{IfIndex, Ip6, Mac};
 
 /// One device.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -77,19 +76,25 @@ pub(super) async fn devices(handle: &Handle) -> Result<BTreeMap<IfIndex, Device>
     Ok(messages.iter().map(device).map(|device| (device.ifindex, device)).collect())
 }
 
-/// Every IPv4 address of the namespace, and the device it is on.
-pub(super) async fn addresses(handle: &Handle) -> Result<Vec<(Ip4, IfIndex)>, HostError> {
+/// Every address of the namespace, and the device it is on.
+pub(super) async fn addresses(handle: &Handle) -> Result<Vec<(Ip6, IfIndex)>, HostError> {
     let error = |source| HostError::Request { doing: "listing the addresses", source: Box::new(source) };
     let messages: Vec<AddressMessage> =
         handle.address().get().execute().try_collect().await.map_err(error)?;
-    let own = messages.iter().flat_map(|message| {
-        message.attributes.iter().filter_map(|attribute| match attribute {
-            // Not `Address`, which is the other end's on a point-to-point device.
-            AddressAttribute::Local(IpAddr::V4(address)) => {
-                Some((Ip4::from(*address), IfIndex(message.header.index)))
-            }
+    let own = messages.iter().filter_map(|message| {
+        let attributes = &message.attributes;
+        // `Address` is the other end's on a point-to-point device; without one there is no `Local` (IPv6).
+        let local = attributes.iter().find_map(|attribute| match attribute {
+            AddressAttribute::Local(address) => Some(*address),
             _ => None,
-        })
+        });
+        let address = local.or_else(|| {
+            attributes.iter().find_map(|attribute| match attribute {
+                AddressAttribute::Address(address) => Some(*address),
+                _ => None,
+            })
+        });
+        Some((Ip6::from(address?), IfIndex(message.header.index)))
     });
     Ok(own.collect())
 }

@@ -20,7 +20,7 @@ use rtnetlink::{Handle, MulticastGroup, new_connection, new_multicast_connection
 use std::cell::OnceCell;
 use std::collections::BTreeMap;
 use std::io;
-use weir_path::addr::{IfIndex, Ip4};
+use weir_path::addr::{IfIndex, Ip6};
 
 /// Netlink connections to the namespace that the daemon runs in: one for questions, one that hears of changes, so
 /// that a storm of changes can't drown an answer.
@@ -99,11 +99,11 @@ impl Host {
         }
     }
 
-    /// Every IPv4 address that the host itself has in this namespace, and the device it is on.
+    /// Every address that the host itself has in this namespace, and the device it is on.
     ///
     /// # Errors
     /// [`HostError::Request`].
-    pub async fn addresses(&self) -> Result<Vec<(Ip4, IfIndex)>, HostError> {
+    pub async fn addresses(&self) -> Result<Vec<(Ip6, IfIndex)>, HostError> {
         link::addresses(&self.handle).await
     }
 

@@ -5,7 +5,7 @@ use crate::config::{At, Config, Listener, Problem, SlotName, TargetGroup, Uplink
 use crate::plan::{Point, Wanted, WantedSlot, WantedUplink};
 use miette::SourceSpan;
 use std::collections::BTreeMap;
-use weir_path::addr::{IfIndex, Ip4};
+use weir_path::addr::{IfIndex, Ip6};
 use weir_path::layout::MAX_IFINDEX;
 use weir_path::tables::Delivery;
 
@@ -96,7 +96,7 @@ impl Host {
 /// an uplink of another VPC is another address.
 fn hosts_own(
     listener: &Listener,
-    addresses: &[(Ip4, IfIndex)],
+    addresses: &[(Ip6, IfIndex)],
     wanted: &Wanted,
     devices: &BTreeMap<IfIndex, Device>,
 ) -> Option<Problem> {

@@ -72,6 +72,8 @@ pub struct Observed {
     pub attached: Vec<(IfIndex, Point)>,
     /// The numbers of bindings that flows hold.
     pub flow_bindings: BTreeSet<u32>,
+    /// The interfaces that flows leave by. Asked for only before something is forgotten.
+    pub exits: BTreeSet<InterfaceId>,
     /// Recorded devices that exist.
     pub present: BTreeSet<IfIndex>,
 }
@@ -155,7 +157,7 @@ pub struct Plan {
     pub after: Vec<Step>,
     /// The number of each slot's interface.
     pub slots: BTreeMap<IfIndex, InterfaceId>,
-    /// Whether slots that are no longer wanted still have flows: plan again later.
+    /// Whether what is no longer wanted still has flows: plan again later.
     pub draining: bool,
 }
 
@@ -210,7 +212,7 @@ pub fn plan(wanted: &Wanted, sandbox: &Sandbox, observed: &Observed) -> Result<P
     let unwanted = Unwanted::of(&records, observed);
     attach(&mut plan, wanted, &unwanted, observed);
     take_away(&mut plan, wanted, &unwanted, observed);
-    plan.draining = !unwanted.draining.is_empty();
+    plan.draining = !unwanted.draining.is_empty() || !unwanted.held.is_empty();
     Ok(plan)
 }
 
@@ -226,8 +228,9 @@ fn slot_record(slot: &WantedSlot, sandbox: &Sandbox, zone: Zone) -> Interface {
         peer_mac: sandbox.mac,
         address: sandbox.address,
         gateway: sandbox.gateway,
+        address6: sandbox.v6.map(|v6| v6.address).unwrap_or_default(),
+        gateway6: sandbox.v6.map(|v6| v6.gateway).unwrap_or_default(),
         zone,
-        zero: [0],
     }
 }
 

@@ -1,12 +1,15 @@
 //! Plans as tables: wanted and observed, and exactly these steps.
 
 use super::*;
+use crate::config::Sandbox6;
+use weir_path::addr::Ip6;
 
 const SANDBOX: Sandbox = Sandbox {
     address: weir_path::addr::Ip4([169, 254, 100, 2]),
     mac: Mac([2, 0x57, 0x45, 0x49, 0x52, 2]),
     gateway: weir_path::addr::Ip4([169, 254, 100, 1]),
     gateway_mac: Mac([2, 0x57, 0x45, 0x49, 0x52, 1]),
+    v6: None,
 };
 
 fn uplink(ifindex: u32, point: Point) -> WantedUplink {
@@ -37,6 +40,7 @@ fn in_force() -> Observed {
         interfaces: vec![recorded_uplink(2, 0), recorded_slot(5, 1, 1)],
         attached: vec![(IfIndex(2), Point::XdpNative), (IfIndex(5), Point::Slot)],
         flow_bindings: BTreeSet::new(),
+        exits: BTreeSet::new(),
         present: [IfIndex(2), IfIndex(5)].into(),
     }
 }
@@ -199,6 +203,41 @@ fn a_changed_record_gets_a_number_of_its_own_and_the_old_one_goes_last() {
     let new = numbered(slot_record(&slot(5), &sandbox, Zone::of_binding(1).unwrap()), 2);
     assert_eq!(plan.before.first(), Some(&Step::Record(new)));
     assert_eq!(plan.after, [Step::Forget(recorded_slot(5, 1, 1))]);
+}
+
+#[test]
+fn a_record_that_flows_leave_by_keeps_its_number_until_they_have_ended() {
+    let mut observed = in_force();
+    observed.exits.insert(InterfaceId(0));
+    // An uplink that is no longer wanted is detached, but its flows' answers go on.
+    let plan = planned(&Wanted::default(), &observed);
+    assert!(plan.after.contains(&Step::Detach(IfIndex(2), Point::XdpNative)));
+    assert!(!plan.after.contains(&Step::Forget(recorded_uplink(2, 0))));
+    assert!(plan.draining);
+
+    // One that changed leaves its old record behind, and nobody else gets that one's number.
+    let mut changed = wanted(&[5]);
+    changed.uplinks[0].mac = Mac([9; 6]);
+    let plan = planned(&changed, &observed);
+    assert_eq!(plan.before.first(), Some(&Step::Record(numbered(uplink_record(&changed.uplinks[0]), 2))));
+    assert_eq!((plan.after, plan.draining), (vec![], true));
+
+    // One whose device is gone leads nowhere: its flows end, and its record with them.
+    observed.present.remove(&IfIndex(2));
+    let other = Wanted { uplinks: vec![uplink(3, Point::XdpNative)], ..wanted(&[5]) };
+    let plan = planned(&other, &observed);
+    assert!(plan.after.contains(&Step::EndFlowsBy(InterfaceId(0))));
+    assert!(plan.after.contains(&Step::Forget(recorded_uplink(2, 0))));
+}
+
+#[test]
+fn a_slots_record_says_the_sandboxs_ipv6_addresses_where_it_has_some() {
+    let [address, gateway] = [2, 1].map(|last| Ip6([0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, last]));
+    let sandbox = Sandbox { v6: Some(Sandbox6 { address, gateway }), ..SANDBOX };
+    let record = slot_record(&slot(5), &sandbox, Zone::of_binding(1).unwrap());
+    assert_eq!((record.address6, record.gateway6), (address, gateway));
+    let without = recorded_slot(5, 1, 1);
+    assert_eq!((without.address6, without.gateway6), (Ip6::default(), Ip6::default()));
 }
 
 #[test]

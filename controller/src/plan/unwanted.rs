@@ -12,6 +12,9 @@ pub(super) struct Unwanted {
     pub(super) draining: Vec<Interface>,
     /// What nothing refers to.
     pub(super) done: Vec<Interface>,
+    /// What only flows refer to, which leave by it. Its number must not become another interface's before they
+    /// have ended: their packets would go there.
+    pub(super) held: Vec<Interface>,
     /// What has lost its device, and its flows with it.
     pub(super) gone: Vec<Interface>,
     /// Uplinks that have lost their device, while another one leads to the same VPC.
@@ -27,6 +30,7 @@ impl Unwanted {
         for known in &observed.interfaces {
             let (ifindex, zone) = (known.egress.ifindex, known.zone);
             let has_flows = zone.is_binding() && observed.flow_bindings.contains(&zone.number());
+            let is_held = observed.exits.contains(&known.egress.id);
             let fate = match records.get(&ifindex) {
                 Some(record) if record == known => continue,
                 // Its flows would go on to a device that isn't there; those of the VPC's other uplinks go on.
@@ -34,11 +38,13 @@ impl Unwanted {
                     &mut unwanted.lost
                 }
                 // The same slot or VPC under another record, here or on another device: its flows go on.
+                _ if is_left(zone) && is_held => &mut unwanted.held,
                 _ if is_left(zone) => &mut unwanted.done,
                 // The device is gone, or is another thing now.
                 None if !observed.present.contains(&ifindex) => &mut unwanted.gone,
                 Some(_) => &mut unwanted.gone,
                 None if has_flows => &mut unwanted.draining,
+                None if is_held => &mut unwanted.held,
                 None => &mut unwanted.done,
             };
             fate.push(*known);
