@@ -35,6 +35,10 @@ pub mod ipv4 {
     pub const AT: usize = super::ethernet::LEN;
     /// Length of the header without options.
     pub const LEN: usize = 20;
+    /// Offset of the total length.
+    pub const TOTAL_LEN: usize = AT + 2;
+    /// Offset of the flags and the fragment offset.
+    pub const FRAGMENT: usize = AT + 6;
     /// Offset of the time to live; the protocol follows it.
     pub const TTL: usize = AT + 8;
     /// Offset of the header checksum.

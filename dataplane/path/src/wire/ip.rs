@@ -62,24 +62,29 @@ impl Network for V4 {
 
     #[inline(always)]
     fn read<P: Packet>(p: &P) -> Result<Ip<Ip4>, Reason> {
-        let header: [u8; ipv4::LEN] = p.read(ipv4::AT).ok_or(Reason::BadHeader)?;
-        let [version_ihl, _, len0, len1, _, _, frag0, frag1, hop_limit, protocol, rest @ ..] = header;
-        let [_, _, s0, s1, s2, s3, d0, d1, d2, d3] = rest;
+        // The last field first: one comparison with the packet's end does for all of them. Field by field, because
+        // a header read whole is taken apart byte by byte.
+        let Some(dst) = p.read(ipv4::DST) else { return Err(Reason::BadHeader) };
+        let Some(src) = p.read(ipv4::SRC) else { return Err(Reason::BadHeader) };
+        let Some([hop_limit, protocol]) = p.read(ipv4::TTL) else { return Err(Reason::BadHeader) };
+        let Some(fragment) = p.read(ipv4::FRAGMENT) else { return Err(Reason::BadHeader) };
+        let Some(total_len) = p.read(ipv4::TOTAL_LEN) else { return Err(Reason::BadHeader) };
+        let Some([version_ihl]) = p.read(ipv4::AT) else { return Err(Reason::BadHeader) };
         let header_len = usize::from(version_ihl & 0x0f) * 4;
-        let total_len = usize::from(u16::from_be_bytes([len0, len1]));
+        let total_len = usize::from(u16::from_be_bytes(total_len));
         let lengths_fit = header_len >= ipv4::LEN && total_len >= header_len && p.holds(ipv4::AT + total_len);
         if version_ihl >> 4 != 4 || !lengths_fit {
             return Err(Reason::BadHeader);
         }
         Ok(Ip {
-            src: Ip4([s0, s1, s2, s3]),
-            dst: Ip4([d0, d1, d2, d3]),
-            protocol,
-            hop_limit,
+            src: Ip4(src),
+            dst: Ip4(dst),
             payload_at: ipv4::AT + header_len,
             payload_len: total_len - header_len,
+            protocol,
+            hop_limit,
             // More-fragments, or an offset (RFC 791 section 3.1).
-            is_fragment: u16::from_be_bytes([frag0, frag1]) & 0x3fff != 0,
+            is_fragment: u16::from_be_bytes(fragment) & 0x3fff != 0,
         })
     }
 
