@@ -1,6 +1,6 @@
 //! Whatever can run a packet: the path over plain maps here, the real programs in `weir-dataplane`'s tests.
 
-use crate::model::Model;
+use crate::model::{Model, View, Watch};
 use crate::world::{Change, State, World};
 use weir_path::addr::IfIndex;
 use weir_path::packet::{Frame, Packet};
@@ -73,6 +73,14 @@ pub trait Executor {
     }
 }
 
+/// Runs one packet as a view of the tables sees it: what another CPU does while one is halted.
+pub fn run_packet<P: Packet, W: Watch>(tables: &View<'_, W>, packet: &mut P) -> Verdict {
+    match tables.walk() {
+        Walk::FromUplink => from_uplink(packet, tables),
+        Walk::FromSlot => from_slot(packet, tables),
+    }
+}
+
 /// The path as user space compiles it, over the model. It also tells what the kernel can't.
 #[derive(Debug, Default)]
 pub struct Slice {
@@ -111,10 +119,7 @@ impl Slice {
     /// Runs any kind of packet, such as one that stands for an skb.
     pub fn walk<P: Packet>(&mut self, walk: Walk, arrival: IfIndex, packet: &mut P) -> Verdict {
         let tables = self.model.seen_from(walk, arrival);
-        let verdict = match walk {
-            Walk::FromUplink => from_uplink(packet, &tables),
-            Walk::FromSlot => from_slot(packet, &tables),
-        };
+        let verdict = run_packet(&tables, packet);
         let to = match verdict {
             Verdict::Send(egress) => Some(egress),
             Verdict::Pass | Verdict::Drop => None,

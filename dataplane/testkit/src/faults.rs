@@ -1,122 +1,114 @@
 //! Trouble on a script: other CPUs that come in between, tables without room, packets that refuse a write.
 //!
-//! They wrap what they spoil, so that the model and the frames stay free of flags.
+//! They watch or wrap what they spoil, so that the model and the frames stay free of flags.
 
-use crate::model::View;
-use crate::world::Change;
-use std::cell::RefCell;
-use std::collections::VecDeque;
-use weir_path::Reason;
-use weir_path::addr::InterfaceId;
+use crate::model::watch::Answer;
+use crate::model::{Model, Op, Watch};
+use std::cell::{Cell, RefCell};
+use std::fmt;
 use weir_path::checksum::{Delta, mend_l4};
-use weir_path::flow::{Flow, FlowKey};
-use weir_path::hash::HashKey;
 use weir_path::packet::{Frame, Packet, Refused, VlanTag};
-use weir_path::tables::{
-    Claim, Counters, Flows, Group, GroupId, Half, Interface, Interfaces, Listener, Listeners, Target, Vip,
-};
+use weir_path::tables::Claim;
 
-/// What goes wrong around one claim.
-#[derive(Clone, PartialEq, Eq, Default, Debug)]
-pub struct Trouble {
-    /// What another CPU does just before it.
-    pub before: Vec<Change>,
-    /// Whether the table says that it is full, though it isn't.
-    pub no_room: bool,
-    /// What another CPU does just after it.
-    pub after: Vec<Change>,
+/// One thing that goes wrong.
+pub struct Trouble<'a> {
+    op: Op,
+    nth: usize,
+    what: What<'a>,
 }
 
-/// Tables with a script of trouble: one entry a claim, then none.
+/// What another CPU does.
+type Deed<'a> = Box<dyn Fn(&Model) + 'a>;
+
+enum What<'a> {
+    Before(Deed<'a>),
+    After(Deed<'a>),
+    NoRoom,
+}
+
+impl<'a> Trouble<'a> {
+    /// Just before the `nth` access of this kind, counted from 0, another CPU does something.
+    #[must_use]
+    pub fn before(op: Op, nth: usize, deed: impl Fn(&Model) + 'a) -> Self {
+        Self { op, nth, what: What::Before(Box::new(deed)) }
+    }
+
+    /// Just after it, another CPU does something.
+    #[must_use]
+    pub fn after(op: Op, nth: usize, deed: impl Fn(&Model) + 'a) -> Self {
+        Self { op, nth, what: What::After(Box::new(deed)) }
+    }
+
+    /// The `nth` claim hears that the table is full, though it isn't.
+    #[must_use]
+    pub fn no_room(nth: usize) -> Self {
+        Self { op: Op::Claim, nth, what: What::NoRoom }
+    }
+}
+
+impl fmt::Debug for Trouble<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let when = match self.what {
+            What::Before(_) => "before",
+            What::After(_) => "after",
+            What::NoRoom => "no room for",
+        };
+        write!(f, "{when} {:?} {}", self.op, self.nth)
+    }
+}
+
+/// A watcher with a script of trouble.
 #[derive(Debug)]
-pub struct FaultyTables<'a> {
-    inner: View<'a>,
-    script: RefCell<VecDeque<Trouble>>,
+pub struct Script<'a> {
+    model: &'a Model,
+    troubles: Vec<Trouble<'a>>,
+    seen: RefCell<Vec<Op>>,
+    happened: Cell<usize>,
 }
 
-impl<'a> FaultyTables<'a> {
-    /// `inner`, with this trouble.
+impl<'a> Script<'a> {
+    /// This trouble, on these tables.
     #[must_use]
-    pub fn new(inner: View<'a>, script: impl IntoIterator<Item = Trouble>) -> Self {
-        Self { inner, script: RefCell::new(script.into_iter().collect()) }
+    pub fn new(model: &'a Model, troubles: impl IntoIterator<Item = Trouble<'a>>) -> Self {
+        let troubles = troubles.into_iter().collect();
+        Self { model, troubles, seen: RefCell::default(), happened: Cell::new(0) }
     }
 
-    /// Why the last packet left.
+    /// Whether everything on the script happened: else a test says nothing.
     #[must_use]
-    pub fn last_reason(&self) -> Option<Reason> {
-        self.inner.last_reason()
+    pub fn is_played(&self) -> bool {
+        self.happened.get() == self.troubles.len()
+    }
+
+    fn happens(&self) {
+        self.happened.set(self.happened.get() + 1);
     }
 }
 
-impl Flows for FaultyTables<'_> {
-    fn flow(&self, key: &FlowKey) -> Option<Flow> {
-        self.inner.flow(key)
-    }
-
-    fn claim(&self, key: &FlowKey, flow: &Flow) -> Claim {
-        let trouble = self.script.borrow_mut().pop_front().unwrap_or_default();
-        trouble.before.iter().for_each(|change| self.inner.interfere(change));
-        let claim = if trouble.no_room { Claim::NoRoom } else { self.inner.claim(key, flow) };
-        trouble.after.iter().for_each(|change| self.inner.interfere(change));
-        claim
-    }
-
-    fn release(&self, key: &FlowKey) {
-        self.inner.release(key);
-    }
-}
-
-impl Interfaces for FaultyTables<'_> {
-    fn arrival(&self) -> Option<&Interface> {
-        self.inner.arrival()
-    }
-
-    fn interface(&self, id: InterfaceId) -> Option<&Interface> {
-        self.inner.interface(id)
-    }
-}
-
-impl Listeners for FaultyTables<'_> {
-    fn live(&self) -> Half {
-        self.inner.live()
-    }
-
-    fn hash_key(&self, half: Half) -> HashKey {
-        self.inner.hash_key(half)
-    }
-
-    fn is_vip(&self, half: Half, vip: &Vip) -> bool {
-        self.inner.is_vip(half, vip)
-    }
-
-    fn listener(&self, half: Half, listener: &Listener) -> Option<GroupId> {
-        self.inner.listener(half, listener)
-    }
-
-    fn group(&self, half: Half, id: GroupId) -> Option<Group> {
-        self.inner.group(half, id)
-    }
-
-    fn cell(&self, half: Half, index: u32) -> Option<u16> {
-        self.inner.cell(half, index)
-    }
-
-    fn target(&self, half: Half, index: u32) -> Option<Target> {
-        self.inner.target(half, index)
-    }
-}
-
-impl Counters for FaultyTables<'_> {
-    fn entered(&self, packets: u32) {
-        self.inner.entered(packets);
-    }
-
-    fn left(&self, why: Reason, packets: u32) {
-        self.inner.left(why, packets);
-    }
-
-    fn sent(&self, to: InterfaceId, packets: u32) {
-        self.inner.sent(to, packets);
+impl Watch for Script<'_> {
+    fn access<A: Answer>(&self, op: Op, really: impl FnOnce() -> A) -> A {
+        let nth = self.seen.borrow().iter().filter(|seen| **seen == op).count();
+        self.seen.borrow_mut().push(op);
+        let now = || self.troubles.iter().filter(|trouble| trouble.op == op && trouble.nth == nth);
+        for trouble in now() {
+            match &trouble.what {
+                What::Before(deed) => deed(self.model),
+                What::NoRoom => {
+                    self.happens();
+                    return A::of(&Claim::NoRoom.note());
+                }
+                What::After(_) => continue,
+            }
+            self.happens();
+        }
+        let answer = really();
+        for trouble in now() {
+            if let What::After(deed) = &trouble.what {
+                deed(self.model);
+                self.happens();
+            }
+        }
+        answer
     }
 }
 

@@ -1,85 +1,126 @@
 //! Several CPUs at once, in every order: each access to a shared table is a step, and all sequences of steps
 //! are tried.
 //!
-//! No threads are needed. A walk is a function of what the tables tell it, so a CPU is halted by writing down
-//! what it was told, and taken one step further by running its walk again: the old answers come from the
-//! notes, the next one from the tables, and what follows is not believed and changes nothing.
+//! No threads are needed. A run is a function of what the tables tell it, so a CPU is halted by writing down
+//! what it was told, and taken one step further by running it again: the old answers come from the notes, the
+//! next one from the tables, and what follows is not believed and changes nothing. Orders that lead to the same
+//! tables and the same notes go on alike, so each such state is gone on from once.
 
 use crate::executor::Walk;
-use crate::model::{Model, View};
+use crate::model::watch::{Answer, NOTHING, Note};
+use crate::model::{Model, Op, View, Watch};
 use crate::world::Change;
-use std::cell::Cell;
-use weir_path::addr::{IfIndex, InterfaceId};
-use weir_path::flow::{Flow, FlowKey};
-use weir_path::hash::HashKey;
+use std::cell::{Cell, RefCell};
+use std::collections::HashSet;
+use std::fmt::Write;
+use std::hash::{DefaultHasher, Hasher};
+use weir_path::addr::IfIndex;
+use weir_path::flow::room::age;
+use weir_path::flow::{RecordId, V4};
 use weir_path::packet::Frame;
-use weir_path::tables::{
-    Claim, Counters, Flows, Group, GroupId, Half, Interface, Interfaces, Listener, Listeners, Target, Vip,
-};
+use weir_path::tables::{Clock, Listeners};
 use weir_path::{Reason, Verdict, from_slot, from_uplink};
 
-/// What the shared tables told a walk.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Answer {
-    Live(Half),
-    Flow(Option<Flow>),
-    Claim(Claim),
-    Released,
+/// What a CPU runs.
+#[derive(Clone, Debug)]
+pub enum Job {
+    /// A packet.
+    Packet {
+        /// Where it comes from.
+        walk: Walk,
+        /// The device that it comes in by.
+        arrival: IfIndex,
+        /// Its bytes.
+        bytes: Vec<u8>,
+    },
+    /// An order to end the IPv4 flow of this record, in this of its lives.
+    End(RecordId, u16),
+    /// The ageing of one IPv4 record.
+    Age(RecordId),
 }
 
-/// A packet on a CPU of its own.
+/// How a job ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Done {
+    /// The packet left for this reason.
+    Left(Reason, Verdict),
+    /// Whether this run ended a flow.
+    Ended(bool),
+}
+
+/// A job on a CPU of its own.
 #[derive(Clone, Debug)]
 pub struct Cpu {
-    walk: Walk,
-    arrival: IfIndex,
-    packet: Vec<u8>,
-    notes: Vec<Answer>,
-    end: Option<(Reason, Verdict)>,
+    number: u32,
+    job: Job,
+    notes: Vec<Note>,
+    done: Option<Done>,
 }
 
 /// Whoever takes steps.
 #[derive(Clone, Debug)]
 pub enum Actor {
-    /// A packet on a CPU.
+    /// A CPU.
     Cpu(Cpu),
     /// User space, with what it has yet to do, last things first.
     Daemon(Vec<Change>),
 }
 
 impl Cpu {
-    /// This packet, not begun.
+    /// This job on this CPU, not begun.
     #[must_use]
-    pub fn new(walk: Walk, arrival: IfIndex, packet: Vec<u8>) -> Self {
-        Self { walk, arrival, packet, notes: Vec::new(), end: None }
+    pub fn new(number: u32, job: Job) -> Self {
+        Self { number, job, notes: Vec::new(), done: None }
     }
 
-    /// Why the packet left and what became of it, once it is through.
+    /// How it ended, once it is through.
     #[must_use]
-    pub fn end(&self) -> Option<(Reason, Verdict)> {
-        self.end
+    pub fn done(&self) -> Option<Done> {
+        self.done
     }
 
     /// One access to the shared tables further.
     fn step(&mut self, model: &Model) {
-        let tables = Halting {
-            inner: model.seen_from(self.walk, self.arrival),
+        let halt = Halt {
             notes: &self.notes,
             asked: Cell::new(0),
-            fresh: Cell::new(None),
+            fresh: RefCell::default(),
+            has_stepped: Cell::new(false),
             is_beyond: Cell::new(false),
-            why: Cell::new(None),
         };
-        let mut bytes = self.packet.clone();
-        let len = bytes.len();
-        let mut frame = Frame::new(&mut bytes, len).expect("a buffer of the packet's own length");
-        let verdict = match self.walk {
-            Walk::FromUplink => from_uplink(&mut frame, &tables),
-            Walk::FromSlot => from_slot(&mut frame, &tables),
-        };
-        let (fresh, is_beyond, why) = (tables.fresh.get(), tables.is_beyond.get(), tables.why.get());
+        let done = self.run(model, &halt);
+        let (fresh, is_beyond) = (halt.fresh.take(), halt.is_beyond.get());
         self.notes.extend(fresh);
         if !is_beyond {
-            self.end = why.map(|why| (why, verdict));
+            self.done = Some(done);
+        }
+    }
+
+    fn run(&self, model: &Model, halt: &Halt<'_>) -> Done {
+        let seen_from = |walk, arrival| -> View<'_, Halt<'_>> {
+            model.seen_from(walk, arrival).on_cpu(self.number).watched_by(halt)
+        };
+        match &self.job {
+            Job::Packet { walk, arrival, bytes } => {
+                let tables = seen_from(*walk, *arrival);
+                let mut bytes = bytes.clone();
+                let len = bytes.len();
+                let mut frame = Frame::new(&mut bytes, len).expect("a buffer of the packet's own length");
+                let verdict = match walk {
+                    Walk::FromUplink => from_uplink(&mut frame, &tables),
+                    Walk::FromSlot => from_slot(&mut frame, &tables),
+                };
+                Done::Left(tables.last_reason().expect("every walk ends for a reason"), verdict)
+            }
+            Job::End(id, incarnation) => {
+                let tables = seen_from(Walk::FromSlot, IfIndex(0));
+                Done::Ended(tables.end_ordered::<V4>(*id, *incarnation))
+            }
+            Job::Age(id) => {
+                let tables = seen_from(Walk::FromSlot, IfIndex(0));
+                let (now, times) = (tables.now(), tables.times(tables.live()));
+                Done::Ended(age::<V4, _>(&tables, *id, now, &times, false))
+            }
         }
     }
 }
@@ -87,7 +128,7 @@ impl Cpu {
 impl Actor {
     fn is_done(&self) -> bool {
         match self {
-            Self::Cpu(cpu) => cpu.end.is_some(),
+            Self::Cpu(cpu) => cpu.done.is_some(),
             Self::Daemon(changes) => changes.is_empty(),
         }
     }
@@ -100,121 +141,83 @@ impl Actor {
     }
 }
 
-/// Tries every order of the actors' steps, and shows `judge` each end. Returns how many orders there were.
-pub fn every_order(model: &Model, actors: &[Actor], judge: &mut impl FnMut(&Model, &[Actor])) -> usize {
-    if actors.iter().all(Actor::is_done) {
-        judge(model, actors);
-        return 1;
-    }
-    let mut orders = 0;
-    for next in (0..actors.len()).filter(|next| actors.get(*next).is_some_and(|actor| !actor.is_done())) {
-        let (mut model, mut actors) = (model.clone(), actors.to_vec());
-        actors.iter_mut().skip(next).take(1).for_each(|actor| actor.step(&mut model));
-        orders += every_order(&model, &actors, judge);
-    }
-    orders
+/// How much was tried.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Tried {
+    /// States between two steps, each one gone on from in every way.
+    pub states: usize,
+    /// Ends that differ in the tables or in what a CPU was told.
+    pub ends: usize,
 }
 
-/// Tables that give one new answer.
+/// Tries every order of the actors' steps; shows `judge` each state between two steps, and whether it is an end.
+pub fn every_order(model: &Model, actors: &[Actor], judge: &mut impl FnMut(&Model, &[Actor], bool)) -> Tried {
+    let mut tried = Tried::default();
+    let mut known = HashSet::new();
+    let mut open = vec![(model.clone(), actors.to_vec())];
+    while let Some((model, actors)) = open.pop() {
+        if !known.insert(fingerprint(&model, &actors)) {
+            continue;
+        }
+        tried.states += 1;
+        let is_end = actors.iter().all(Actor::is_done);
+        tried.ends += usize::from(is_end);
+        judge(&model, &actors, is_end);
+        for next in (0..actors.len()).filter(|next| actors.get(*next).is_some_and(|actor| !actor.is_done())) {
+            let (mut model, mut actors) = (model.clone(), actors.clone());
+            actors.iter_mut().skip(next).take(1).for_each(|actor| actor.step(&mut model));
+            open.push((model, actors));
+        }
+    }
+    tried
+}
+
+/// What tells one state from another.
+fn fingerprint(model: &Model, actors: &[Actor]) -> u64 {
+    struct Hash(DefaultHasher);
+    impl Write for Hash {
+        fn write_str(&mut self, text: &str) -> std::fmt::Result {
+            self.0.write(text.as_bytes());
+            Ok(())
+        }
+    }
+    let mut hash = Hash(DefaultHasher::new());
+    model.write_down(&mut hash).expect("a hasher takes everything");
+    for actor in actors {
+        match actor {
+            Actor::Cpu(cpu) => cpu.notes.iter().for_each(|note| hash.0.write(note)),
+            Actor::Daemon(changes) => hash.0.write_usize(changes.len()),
+        }
+        hash.0.write_u8(0xff);
+    }
+    hash.0.finish()
+}
+
+/// A watcher that lets one new access happen.
 #[derive(Debug)]
-struct Halting<'a> {
-    inner: View<'a>,
-    notes: &'a [Answer],
+struct Halt<'a> {
+    notes: &'a [Note],
     asked: Cell<usize>,
-    fresh: Cell<Option<Answer>>,
+    fresh: RefCell<Vec<Note>>,
+    has_stepped: Cell<bool>,
     is_beyond: Cell<bool>,
-    why: Cell<Option<Reason>>,
 }
 
-impl Halting<'_> {
-    /// The noted answer, or the one new one, or `None`: beyond that nothing counts.
-    fn ask(&self, really: impl FnOnce() -> Answer) -> Option<Answer> {
+impl Watch for Halt<'_> {
+    /// The noted answer, or the new one, or nothing: beyond that nothing counts. What makes no difference to
+    /// others is done along with the step before it.
+    fn access<A: Answer>(&self, op: Op, really: impl FnOnce() -> A) -> A {
         let number = self.asked.replace(self.asked.get() + 1);
         if let Some(noted) = self.notes.get(number) {
-            return Some(*noted);
+            return A::of(noted);
         }
-        if self.fresh.get().is_some() {
+        if self.is_beyond.get() || (op.is_shared() && self.has_stepped.get()) {
             self.is_beyond.set(true);
-            return None;
+            return A::of(&NOTHING);
         }
+        self.has_stepped.set(self.has_stepped.get() || op.is_shared());
         let answer = really();
-        self.fresh.set(Some(answer));
-        Some(answer)
+        self.fresh.borrow_mut().push(answer.note());
+        answer
     }
-}
-
-impl Flows for Halting<'_> {
-    fn flow(&self, key: &FlowKey) -> Option<Flow> {
-        match self.ask(|| Answer::Flow(self.inner.flow(key))) {
-            Some(Answer::Flow(flow)) => flow,
-            _ => None,
-        }
-    }
-
-    fn claim(&self, key: &FlowKey, flow: &Flow) -> Claim {
-        match self.ask(|| Answer::Claim(self.inner.claim(key, flow))) {
-            Some(Answer::Claim(claim)) => claim,
-            _ => Claim::NoRoom,
-        }
-    }
-
-    fn release(&self, key: &FlowKey) {
-        self.ask(|| {
-            self.inner.release(key);
-            Answer::Released
-        });
-    }
-}
-
-impl Listeners for Halting<'_> {
-    fn live(&self) -> Half {
-        match self.ask(|| Answer::Live(self.inner.live())) {
-            Some(Answer::Live(half)) => half,
-            _ => self.inner.live(),
-        }
-    }
-
-    fn hash_key(&self, half: Half) -> HashKey {
-        self.inner.hash_key(half)
-    }
-
-    fn is_vip(&self, half: Half, vip: &Vip) -> bool {
-        self.inner.is_vip(half, vip)
-    }
-
-    fn listener(&self, half: Half, listener: &Listener) -> Option<GroupId> {
-        self.inner.listener(half, listener)
-    }
-
-    fn group(&self, half: Half, id: GroupId) -> Option<Group> {
-        self.inner.group(half, id)
-    }
-
-    fn cell(&self, half: Half, index: u32) -> Option<u16> {
-        self.inner.cell(half, index)
-    }
-
-    fn target(&self, half: Half, index: u32) -> Option<Target> {
-        self.inner.target(half, index)
-    }
-}
-
-impl Interfaces for Halting<'_> {
-    fn arrival(&self) -> Option<&Interface> {
-        self.inner.arrival()
-    }
-
-    fn interface(&self, id: InterfaceId) -> Option<&Interface> {
-        self.inner.interface(id)
-    }
-}
-
-impl Counters for Halting<'_> {
-    fn entered(&self, _: u32) {}
-
-    fn left(&self, why: Reason, _: u32) {
-        self.why.set(Some(why));
-    }
-
-    fn sent(&self, _: InterfaceId, _: u32) {}
 }

@@ -4,14 +4,14 @@
 
 use crate::executor::{End, Ran, Walk};
 use crate::oracle::{Sum, checksums};
-use crate::world::{FlowTable, State};
+use crate::world::{FlowImage, FlowTable, Keyed, State, World};
 use weir_path::Reason;
-use weir_path::addr::Ip4;
 use weir_path::reason::Class;
+use weir_path::tables::Interface;
 
 const ETHERNET: usize = 14;
-const TTL: usize = ETHERNET + 8;
-const IP_SRC: usize = ETHERNET + 12;
+const V4: &[u8] = &[0x08, 0x00];
+const V6: &[u8] = &[0x86, 0xdd];
 const ARP_OPERATION: usize = ETHERNET + 6;
 
 /// The laws about one packet: what went in, what came out, and why.
@@ -39,33 +39,37 @@ pub fn packet(packet: &[u8], ran: &Ran, why: Reason) -> Result<(), String> {
 ///
 /// # Errors
 /// Where a sandbox's own address shows.
-pub fn no_leak(why: Reason, bytes: &[u8], sandbox: Ip4) -> Result<(), String> {
-    let src = four(bytes, IP_SRC);
-    require(why != Reason::ToWire || src != Some(sandbox.0), || {
-        format!("a packet left with its sandbox's own address {sandbox}")
-    })
+pub fn no_leak(why: Reason, bytes: &[u8], sandbox: Interface) -> Result<(), String> {
+    let src = match ethertype(bytes) {
+        V6 => bytes.get(ETHERNET + 8..ETHERNET + 24),
+        _ => bytes.get(ETHERNET + 12..ETHERNET + 16),
+    };
+    let own = src == Some(&sandbox.address.0) || src == Some(&sandbox.address6.0);
+    require(why != Reason::ToWire || !own, || "a packet left with its sandbox's own address".to_owned())
 }
 
-/// Both or neither: each direction's other direction is there, and points back.
+/// Both or neither: each flow has exactly two entries whose stamps name its record, and no entry is nobody's.
 ///
 /// # Errors
-/// The first direction that is alone.
-pub fn both_or_neither(flows: &FlowTable) -> Result<(), String> {
-    for (key, flow) in flows {
-        let other = flows.get(&flow.other).map(|other| other.other);
-        require(other == Some(*key), || {
-            format!("{key:?} points to {:?}, which points to {other:?}", flow.other)
-        })?;
-    }
-    Ok(())
+/// The first flow that has one direction or none, or how many entries are no flow's.
+pub fn both_or_neither(state: &State) -> Result<(), String> {
+    whole(&state.flows.v4)?;
+    whole(&state.flows.v6)?;
+    require(state.strays == 0, || format!("{} entries are no flow's", state.strays))
 }
 
-/// The laws about the tables around one packet: exact conservation, and flows that only opening may add.
+fn whole<K: Keyed>(flows: &FlowTable<K>) -> Result<(), String> {
+    let half = flows.values().find(|flow| flow.sides.contains(&None));
+    half.map_or(Ok(()), |flow| Err(format!("half a flow: {flow:?}")))
+}
+
+/// The laws about the tables around one packet: exact conservation of packets and of flows; what was there leads
+/// where it led, unless it ended.
 ///
 /// # Errors
 /// The law that is broken.
 pub fn tables(before: &State, after: &State, walk: Walk, why: Reason) -> Result<(), String> {
-    both_or_neither(&after.flows)?;
+    both_or_neither(after)?;
     let mut expected = before.walks.clone();
     let counters = expected.entry(walk).or_default();
     counters.entered += 1;
@@ -76,16 +80,30 @@ pub fn tables(before: &State, after: &State, walk: Walk, why: Reason) -> Result<
     let left = u64::from(matches!(why.class(), Class::Forwarded | Class::Answered));
     require(sent(after) == sent(before) + left, || format!("{why:?} must send {left} packets"))?;
 
-    let kept = before.flows.iter().all(|(key, flow)| after.flows.get(key) == Some(flow));
-    require(kept, || "a flow was changed or taken out by a packet".into())?;
-    let opened = if why == Reason::Opened { 2 } else { 0 };
-    require(after.flows.len() == before.flows.len() + opened, || {
-        format!(
-            "{why:?} must add {opened} directions; there were {}, there are {}",
-            before.flows.len(),
-            after.flows.len()
-        )
-    })
+    let opened = u64::from(why == Reason::Opened);
+    let [was, is] = [before, after].map(|state| state.flows.count() as u64);
+    let ended = after.all_ended() - before.all_ended();
+    require(is + ended == was + opened, || {
+        format!("{why:?} must open {opened} flows; there were {was}, there are {is}, and {ended} ended")
+    })?;
+    let moved = moved(&before.flows.v4, &after.flows.v4) + moved(&before.flows.v6, &after.flows.v6);
+    require(moved <= ended, || format!("{moved} flows moved or are gone, and only {ended} ended"))
+}
+
+/// How many of the flows that were there are gone, or lead elsewhere.
+fn moved<K: Keyed>(before: &FlowTable<K>, after: &FlowTable<K>) -> u64 {
+    let stays = |(key, flow): &(&K, &FlowImage<K>)| after.get(key).is_some_and(|is| is.way() == flow.way());
+    before.iter().filter(|flow| !stays(flow)).count() as u64
+}
+
+/// Conservation of flows at rest: those that opened are those that are there and those that ended.
+///
+/// # Errors
+/// The numbers that differ.
+pub fn every_flow_is_accounted_for(world: &World, state: &State) -> Result<(), String> {
+    let opened = state.left(Reason::Opened) + world.flows.count() as u64;
+    let (live, ended) = (state.flows.count() as u64, state.all_ended());
+    require(opened == live + ended, || format!("{opened} flows opened, {live} are there, {ended} ended"))
 }
 
 /// Conservation at rest: what came in at each walk is what left it, and what was sent is what was to be sent.
@@ -111,7 +129,8 @@ fn untouched(packet: &[u8], ran: &Ran, why: Reason) -> Result<(), String> {
 
 fn forwarded(before: &[u8], after: &[u8]) -> Result<(), String> {
     require(before.len() == after.len(), || "a forwarded packet must keep its length".into())?;
-    let hops = |bytes: &[u8]| bytes.get(TTL).copied().unwrap_or_default();
+    let at = ETHERNET + if ethertype(before) == V6 { 7 } else { 8 };
+    let hops = |bytes: &[u8]| bytes.get(at).copied().unwrap_or_default();
     require(hops(after).checked_add(1) == Some(hops(before)) && hops(after) > 0, || {
         format!("the hop limit went from {} to {}", hops(before), hops(after))
     })?;
@@ -137,9 +156,8 @@ fn answered(before: &[u8], after: &[u8], why: Reason) -> Result<(), String> {
             require(was & RST == 0, || "a RST was answered with a RST".into())?;
             require(is & RST != 0, || "the answer is no RST".into())?;
             let sums = checksums(after);
-            require(sums.ip == Sum::Right && sums.l4 == Sum::Right, || {
-                format!("a RST's checksums are {sums:?}")
-            })
+            let ip = if ethertype(after) == V4 { Sum::Right } else { Sum::None };
+            require(sums.ip == ip && sums.l4 == Sum::Right, || format!("a RST's checksums are {sums:?}"))
         }
     }
 }
@@ -147,12 +165,15 @@ fn answered(before: &[u8], after: &[u8], why: Reason) -> Result<(), String> {
 const RST: u8 = 0x04;
 
 fn tcp_flags(frame: &[u8]) -> u8 {
-    let words = frame.get(ETHERNET).copied().unwrap_or_default() & 0x0f;
+    let words = match ethertype(frame) {
+        V6 => 10,
+        _ => frame.get(ETHERNET).copied().unwrap_or_default() & 0x0f,
+    };
     frame.get(ETHERNET + 4 * usize::from(words) + 13).copied().unwrap_or_default()
 }
 
-fn four(bytes: &[u8], at: usize) -> Option<[u8; 4]> {
-    bytes.get(at..)?.first_chunk().copied()
+fn ethertype(frame: &[u8]) -> &[u8] {
+    frame.get(12..14).unwrap_or_default()
 }
 
 fn require(holds: bool, otherwise: impl FnOnce() -> String) -> Result<(), String> {

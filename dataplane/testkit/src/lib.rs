@@ -22,4 +22,4 @@ pub mod world;
 pub use executor::{End, Executor, Outcome, Ran, Slice, Walk};
 pub use model::Model;
 pub use weir_dataplane::image;
-pub use world::{State, World};
+pub use world::{FlowImage, State, World};

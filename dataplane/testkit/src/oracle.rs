@@ -1,6 +1,8 @@
 //! An independent judge of checksums: it sums every byte again, in big-endian 16-bit words, and shares no
 //! code with the path, which only ever mends.
 
+use crate::packets::ETHERNET;
+
 /// What a frame's checksums say.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Checksums {
@@ -26,10 +28,11 @@ pub enum Sum {
 /// Sums up a frame's checksums again.
 #[must_use]
 pub fn checksums(frame: &[u8]) -> Checksums {
-    match ipv4(frame) {
-        Some((header, payload)) => Checksums { ip: judge(header), l4: l4(header, payload) },
-        None => Checksums { ip: Sum::None, l4: Sum::None },
+    if let Some((header, payload)) = ipv4(frame) {
+        return Checksums { ip: judge(header), l4: l4(header, payload) };
     }
+    // IPv6 has no checksum of its own.
+    Checksums { ip: Sum::None, l4: ipv6(frame).map_or(Sum::None, l6) }
 }
 
 /// The sum of RFC 1071 over `bytes`, carries added back, not complemented.
@@ -61,37 +64,56 @@ fn ipv4(frame: &[u8]) -> Option<(&[u8], &[u8])> {
     packet.get(..total_len)?.split_at_checked(header_len)
 }
 
+/// The IPv6 addresses, the next header, and what follows the header, padding cut off.
+fn ipv6(frame: &[u8]) -> Option<(&[u8], u8, &[u8])> {
+    if frame.get(12..14)? != [0x86, 0xdd] {
+        return None;
+    }
+    let packet = frame.get(ETHERNET..)?;
+    let (header, rest) = packet.split_at_checked(40)?;
+    let len = usize::from(u16::from_be_bytes(header.get(4..6)?.try_into().ok()?));
+    (header.first()? >> 4 == 6).then_some((header.get(8..40)?, *header.get(6)?, rest.get(..len)?))
+}
+
+fn l6((addresses, next_header, payload): (&[u8], u8, &[u8])) -> Sum {
+    match next_header {
+        6 | 58 => pseudo(addresses, next_header, payload),
+        17 => udp(addresses, payload),
+        // A fragment.
+        44 => Sum::Unknown,
+        _ => Sum::None,
+    }
+}
+
 fn l4(header: &[u8], payload: &[u8]) -> Sum {
     let field = |at: usize| header.get(at).copied().unwrap_or_default();
     if field(6) & 0x3f != 0 || field(7) != 0 {
         return Sum::Unknown;
     }
+    let addresses = header.get(12..20).unwrap_or_default();
     match field(9) {
         1 => judge(payload),
-        6 => pseudo(header, payload),
-        17 => udp(header, payload),
+        6 => pseudo(addresses, 6, payload),
+        17 => udp(addresses, payload),
         _ => Sum::None,
     }
 }
 
-fn udp(header: &[u8], payload: &[u8]) -> Sum {
+fn udp(addresses: &[u8], payload: &[u8]) -> Sum {
     let Some(udp) = payload.first_chunk::<8>() else { return Sum::Unknown };
     let len = usize::from(u16::from_be_bytes([udp[4], udp[5]]));
     match payload.get(..len) {
         _ if udp[6..8] == [0, 0] => Sum::None,
-        Some(datagram) if len >= 8 => pseudo(header, datagram),
+        Some(datagram) if len >= 8 => pseudo(addresses, 17, datagram),
         _ => Sum::Unknown,
     }
 }
 
-fn pseudo(header: &[u8], segment: &[u8]) -> Sum {
-    let (Some(addresses), Some(protocol), Ok(len)) =
-        (header.get(12..20), header.get(9), u16::try_from(segment.len()))
-    else {
-        return Sum::Unknown;
-    };
+/// The pseudo headers of RFC 9293 section 3.1 and RFC 8200 section 8.1 sum up alike.
+fn pseudo(addresses: &[u8], protocol: u8, segment: &[u8]) -> Sum {
+    let Ok(len) = u16::try_from(segment.len()) else { return Sum::Unknown };
     let mut summed = addresses.to_vec();
-    summed.extend([0, *protocol]);
+    summed.extend([0, protocol]);
     summed.extend(len.to_be_bytes());
     summed.extend_from_slice(segment);
     judge(&summed)
@@ -105,7 +127,8 @@ fn judge(bytes: &[u8]) -> Sum {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::packets::{Party, echo_request, spoil, tcp, udp};
+    use crate::packets::{Body, Party, echo_request, packet6, spoil, tcp, tcp6, udp, udp6};
+    use crate::town::{CLIENT_6, WEB_6};
     use weir_path::addr::{Ip4, Mac};
 
     const A: Party = Party { mac: Mac([2, 0, 0, 0, 0, 1]), ip: Ip4([10, 0, 0, 1]), port: 4_000 };
@@ -116,6 +139,21 @@ mod tests {
         let right = Checksums { ip: Sum::Right, l4: Sum::Right };
         for packet in [tcp(A, B).payload(b"odd"), udp(A, B).ip_options(&[1; 8]), echo_request(A, B)] {
             assert_eq!(checksums(&packet.bytes()), right, "{packet:?}");
+        }
+        let right = Checksums { ip: Sum::None, l4: Sum::Right };
+        let ping = packet6(CLIENT_6, WEB_6, Body::EchoRequest);
+        for packet in [tcp6(CLIENT_6, WEB_6).payload(b"odd"), udp6(CLIENT_6, WEB_6), ping] {
+            assert_eq!(checksums(&packet.bytes()), right, "{packet:?}");
+        }
+    }
+
+    #[test]
+    fn one_changed_byte_of_an_ipv6_packet_is_seen() {
+        for good in [tcp6(CLIENT_6, WEB_6).payload(b"data").bytes(), udp6(CLIENT_6, WEB_6).bytes()] {
+            for at in [22, 37, 38, 53, 54, 56, 61, good.len() - 1] {
+                let bad = spoil::put(good.clone(), at, &[good[at] ^ 0x55]);
+                assert_ne!(checksums(&bad).l4, Sum::Right, "byte {at} of {good:02x?}");
+            }
         }
     }
 

@@ -10,8 +10,10 @@ use weir_path::addr::{Ip4, L4Port, Mac};
 pub mod spoil;
 
 mod arp;
+mod v6;
 
 pub use arp::{Arp, is_at, who_has};
+pub use v6::{Packet6, packet6, tcp6, udp6};
 
 /// Length of an Ethernet header: where the next header starts.
 pub const ETHERNET: usize = 14;
@@ -20,26 +22,28 @@ pub const SHORTEST_ON_TC: usize = ETHERNET + 20;
 
 /// One end of a conversation, as the packet names it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Party {
+pub struct Party<A = Ip4> {
     /// Its MAC on this link.
     pub mac: Mac,
     /// Its address.
-    pub ip: Ip4,
+    pub ip: A,
     /// Its port.
     pub port: u16,
 }
 
 impl Party {
-    /// The same machine, another port.
-    #[must_use]
-    pub const fn port(self, port: u16) -> Self {
-        Self { port, ..self }
-    }
-
     /// The same machine and port, another address.
     #[must_use]
     pub const fn ip(self, a: u8, b: u8, c: u8, d: u8) -> Self {
         Self { ip: Ip4([a, b, c, d]), ..self }
+    }
+}
+
+impl<A: Copy> Party<A> {
+    /// The same machine, another port.
+    #[must_use]
+    pub const fn port(self, port: u16) -> Self {
+        Self { port, ..self }
     }
 
     /// The same address and port, behind another MAC.

@@ -11,12 +11,14 @@
 //! sandboxes look the same from inside.
 
 use crate::packets::Party;
-use crate::world::{FlowTable, World};
+use crate::world::{FlowImage, Flows, Keyed, SideImage, World};
 use weir_dataplane::image::{GroupImage, Image};
-use weir_path::addr::{IfIndex, InterfaceId, Ip4, L4Port, Mac, Zone};
-use weir_path::flow::{Flow, FlowKey};
+use weir_dataplane::{FamilySizes, Sizes};
+use weir_path::addr::{Address, IfIndex, InterfaceId, Ip4, Ip6, L4Port, Mac, Zone};
+use weir_path::flow::{Counts, Ends, Hop, Key, Key4, Key6, Phase};
 use weir_path::hash::HashKey;
-use weir_path::tables::{Delivery, Egress, GroupId, Interface, Listener, Target, Vip};
+use weir_path::tables::{Delivery, Egress, Forward, GroupId, Interface, Listener, Target, Vip};
+use weir_path::time::{Now, Seconds, Times};
 
 /// IP protocol number of TCP.
 pub const TCP: u8 = 6;
@@ -75,10 +77,43 @@ pub const GATEWAY: Party = Party { mac: SLOT_1.mac, ip: SLOT_1.gateway, port: 0 
 /// The client, as a sandbox sees it.
 pub const CLIENT_INSIDE: Party = CLIENT.mac(SLOT_1.mac);
 
+/// A client on prod's wire that speaks IPv6, behind the same router.
+pub const CLIENT_6: Party<Ip6> = Party { mac: ROUTER, ip: ip6(0x2001_0db8_0000_0113, 7), port: 40_000 };
+/// The first VIP's IPv6 sister, its TCP port with the same target.
+pub const WEB_6: Party<Ip6> = Party { mac: PROD.mac, ip: ip6(0x2001_0db8_0000_0051, 10), port: 80 };
+/// A port of the IPv6 VIP with three targets.
+pub const FLEET_6: Party<Ip6> = WEB_6.port(443);
+/// A UDP port of the IPv6 VIP: sandbox 2's 5353.
+pub const DNS_6: Party<Ip6> = WEB_6.port(53);
+/// The host's own IPv6 address.
+pub const HOST_6: Party<Ip6> = Party { mac: PROD.mac, ip: ip6(0x2001_0db8_0000_0051, 1), port: 22 };
+/// The sandbox's IPv6 side.
+pub const SANDBOX_6: Party<Ip6> = Party { mac: SLOT_1.peer_mac, ip: SLOT_1.address6, port: 8_080 };
+/// The IPv6 client, as a sandbox sees it.
+pub const CLIENT_6_INSIDE: Party<Ip6> = CLIENT_6.mac(SLOT_1.mac);
+
+/// What time it is.
+pub const NOW: Now = Now(8 * 1_000);
+/// How long TCP may be silent through these listeners.
+pub const TCP_IDLE: Seconds = Seconds(350);
+/// How long UDP may be silent through these listeners.
+pub const UDP_IDLE: Seconds = Seconds(120);
+/// How long other flows may be silent: each another time, so that they can't be mixed up.
+pub const TIMES: Times = Times {
+    tcp_half_open: Seconds(30),
+    tcp_closing: Seconds(10),
+    udp_unanswered: Seconds(25),
+    icmp_query: Seconds(60),
+};
+
 /// The hash's secret.
 pub const HASH_KEY: HashKey = HashKey([0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15]);
 /// Cells of a Maglev table here: small, prime, and more than a line of the arena.
 pub const CELLS: usize = 101;
+
+const fn ip6(network: u64, host: u64) -> Ip6 {
+    Ip6(((network as u128) << 64 | host as u128).to_be_bytes())
+}
 
 const fn uplink(id: u32, ifindex: u32, vpc: u32) -> Interface {
     Interface {
@@ -87,8 +122,9 @@ const fn uplink(id: u32, ifindex: u32, vpc: u32) -> Interface {
         peer_mac: Mac([0; 6]),
         address: Ip4([0; 4]),
         gateway: Ip4([0; 4]),
+        address6: Ip6([0; 16]),
+        gateway6: Ip6([0; 16]),
         zone: Zone::of_vpc(vpc).expect("a small number"),
-        zero: [0],
     }
 }
 
@@ -99,8 +135,9 @@ const fn slot(id: u32, ifindex: u32, binding: u32, delivery: Delivery) -> Interf
         peer_mac: Mac([0x02, 0x57, 0x45, 0x49, 0x52, 0x02]),
         address: Ip4([169, 254, 100, 2]),
         gateway: Ip4([169, 254, 100, 1]),
+        address6: ip6(0xfd57_4549_5200_0000, 2),
+        gateway6: ip6(0xfd57_4549_5200_0000, 1),
         zone: Zone::of_binding(binding).expect("a small number"),
-        zero: [0],
     }
 }
 
@@ -113,11 +150,15 @@ pub fn bound_anew(slot: Interface, binding: u32) -> Interface {
 /// The town, without flows.
 #[must_use]
 pub fn world() -> World {
+    // So many that every number of CPUs up to 16 that machines have divides it.
+    let family = FamilySizes { flows: 64, half_open: 48 };
     World {
         interfaces: vec![PROD, LAB, SLOT_1, SLOT_2, SLOT_3],
         image: image(),
-        flows: FlowTable::new(),
-        max_flows: 512,
+        flows: Flows::default(),
+        sizes: Sizes { v4: family, v6: family },
+        pots: 2,
+        now: NOW,
     }
 }
 
@@ -146,19 +187,31 @@ pub fn image() -> Image {
         (listener(PROD, ALIAS.port(53), UDP), dns),
         (listener(LAB, LAB_WEB, TCP), lab),
         (listener(LAB, LAB_ONLY, TCP), lab),
+        (listener(PROD, WEB_6, TCP), web),
+        (listener(PROD, FLEET_6, TCP), fleet),
+        (listener(PROD, DNS_6, UDP), dns),
     ];
+    let forward = |(listener, group): (Listener, GroupId)| {
+        (listener, Forward { group, idle: idle(listener.protocol), zero: [0; 2] })
+    };
     Image {
         hash_key: HASH_KEY,
+        times: TIMES,
         vips: listeners.iter().map(|(listener, _)| listener.vip).collect(),
-        listeners: listeners.into_iter().collect(),
+        listeners: listeners.into_iter().map(forward).collect(),
         groups,
     }
 }
 
+const fn idle(protocol: u8) -> Seconds {
+    if protocol == TCP { TCP_IDLE } else { UDP_IDLE }
+}
+
 /// What a listener at `vip` is called in the tables.
 #[must_use]
-pub const fn listener(uplink: Interface, vip: Party, protocol: u8) -> Listener {
-    Listener { vip: Vip { address: vip.ip, zone: uplink.zone }, protocol, port: vip.l4() }
+pub fn listener<A: Address>(uplink: Interface, vip: Party<A>, protocol: u8) -> Listener {
+    let address = vip.ip.mapped();
+    Listener { vip: Vip { address, zone: uplink.zone }, port: vip.l4(), protocol, zero: 0 }
 }
 
 fn group(targets: Vec<Target>) -> GroupImage {
@@ -169,63 +222,79 @@ fn group(targets: Vec<Target>) -> GroupImage {
     GroupImage { targets, cells }
 }
 
-/// Both directions of a flow of `client` to `vip`, placed at `port` of the sandbox on `slot`.
+/// An address of the town, of either family.
+pub trait InTown: Address {
+    /// Its family's keys.
+    type Key: Keyed + Key<Address = Self>;
+
+    /// The address of a slot's sandbox.
+    fn of_sandbox(slot: Interface) -> Self;
+}
+
+impl InTown for Ip4 {
+    type Key = Key4;
+
+    fn of_sandbox(slot: Interface) -> Self {
+        slot.address
+    }
+}
+
+impl InTown for Ip6 {
+    type Key = Key6;
+
+    fn of_sandbox(slot: Interface) -> Self {
+        slot.address6
+    }
+}
+
+/// An established flow of `client` to `vip`, placed at `port` of the sandbox on `slot`: a while old, heard a
+/// moment ago, and with some packets in both directions.
 #[must_use]
-pub fn flow(
+pub fn flow<A: InTown>(
     protocol: u8,
-    (uplink, client, vip): (Interface, Party, Party),
+    (uplink, client, vip): (Interface, Party<A>, Party<A>),
     (slot, port): (Interface, u16),
-) -> [(FlowKey, Flow); 2] {
-    let port = L4Port::new(port);
-    let inward_key = FlowKey {
-        src: client.ip,
-        dst: vip.ip,
-        sport: client.l4(),
-        dport: vip.l4(),
-        protocol,
-        zone: uplink.zone,
+) -> FlowImage<A::Key> {
+    let there = Ends { src: client.ip, dst: vip.ip, sport: client.l4(), dport: vip.l4() };
+    let sandbox = A::of_sandbox(slot);
+    let back = Ends { src: sandbox, dst: client.ip, sport: L4Port::new(port), dport: client.l4() };
+    let carried = |packets, bytes| Counts { packets, bytes };
+    let side = |to: Interface, mac, counts| {
+        Some(SideImage { hop: Hop::new(to.egress.id, mac), counts, acknowledged: 0 })
     };
-    let outward_key = FlowKey {
-        src: slot.address,
-        dst: client.ip,
-        sport: port,
-        dport: client.l4(),
-        protocol,
-        zone: slot.zone,
-    };
-    let inward = Flow {
-        src: client.ip,
-        dst: slot.address,
-        sport: client.l4(),
-        dport: port,
-        dst_mac: slot.peer_mac,
-        src_mac: slot.mac,
-        egress: slot.egress,
-        other: outward_key,
-        zero: [0; 4],
-    };
-    let outward = Flow {
-        src: vip.ip,
-        dst: client.ip,
-        sport: vip.l4(),
-        dport: client.l4(),
-        dst_mac: client.mac,
-        src_mac: uplink.mac,
-        egress: uplink.egress,
-        other: inward_key,
-        zero: [0; 4],
-    };
-    [(inward_key, inward), (outward_key, outward)]
+    FlowImage {
+        keys: [A::Key::new(there, protocol, uplink.zone), A::Key::new(back, protocol, slot.zone)],
+        sides: [side(slot, slot.peer_mac, carried(3, 180)), side(uplink, client.mac, carried(2, 120))],
+        phase: Phase::Established,
+        fins: [false; 2],
+        seen: Now(NOW.0 - 8),
+        opened: Now(NOW.0 - 80),
+        idle: idle(protocol),
+        expected: 1,
+        shifts: [0; 2],
+    }
 }
 
 /// The flow of [`CLIENT`] to [`WEB`].
 #[must_use]
-pub fn web_flow() -> [(FlowKey, Flow); 2] {
+pub fn web_flow() -> FlowImage<Key4> {
     flow(TCP, (PROD, CLIENT, WEB), (SLOT_1, 8_080))
 }
 
 /// The flow of [`CLIENT`] to [`DNS`].
 #[must_use]
-pub fn dns_flow() -> [(FlowKey, Flow); 2] {
+pub fn dns_flow() -> FlowImage<Key4> {
     flow(UDP, (PROD, CLIENT, DNS), (SLOT_2, 5_353))
+}
+
+/// The flow of [`CLIENT_6`] to [`WEB_6`].
+#[must_use]
+pub fn web_flow_6() -> FlowImage<Key6> {
+    flow(TCP, (PROD, CLIENT_6, WEB_6), (SLOT_1, 8_080))
+}
+
+/// The flow of [`CLIENT_6`] to [`DNS_6`].
+#[must_use]
+pub fn dns_flow_6() -> FlowImage<Key6> {
+    flow(UDP, (PROD, CLIENT_6, DNS_6), (SLOT_2, 5_353))
 }

@@ -5,20 +5,27 @@
 //! packet, all tables every few thousand packets, and the laws are checked all the while. A seed repeats a
 //! failure.
 
+mod conversations;
 mod shots;
+mod shots_v6;
 
 use crate::executor::{Executor, Slice, Walk};
-use crate::model::Model;
+use crate::fixtures::state_differences;
+use crate::model::{Held, Model};
 use crate::random::Random;
-use crate::world::{Change, State, World};
+use crate::world::{Change, FlowImage, Keyed, State, World};
 use crate::{laws, town};
 use std::collections::VecDeque;
-use weir_path::addr::IfIndex;
-use weir_path::flow::{Flow, FlowKey};
+use weir_path::addr::{IfIndex, Zone};
+use weir_path::flow::store::Room;
+use weir_path::flow::{Key4, Key6, RecordId, V4, V6};
 use weir_path::tables::{Interface, Target};
+use weir_path::time::Now;
 
-/// Small, so that the table is full most of the time.
-const MAX_FLOWS: u32 = 256;
+/// Small, so that the tables are full most of the time.
+const MAX_FLOWS: u32 = 128;
+/// Few, so that a burst of first packets finds no place.
+const HALF_OPEN: u32 = 24;
 /// How many packets lie between two comparisons of all tables.
 const BETWEEN_COMPARISONS: usize = 5_000;
 
@@ -44,15 +51,25 @@ pub enum Step {
     AtRest,
 }
 
+/// A flow that was seen to open: which one, and as it was then.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Known<K> {
+    id: (RecordId, u16),
+    flow: FlowImage<K>,
+}
+
 /// The generator.
 #[derive(Debug)]
 pub struct Grammar {
     random: Random,
     queue: VecDeque<Step>,
     packets: usize,
-    /// The flows that were seen to open, by the direction from the wire, as they were then.
-    open: Vec<(FlowKey, Flow)>,
-    opening: Option<FlowKey>,
+    /// The IPv4 flows that were seen to open.
+    open: Vec<Known<Key4>>,
+    opening: Option<Key4>,
+    /// The IPv6 flows that were seen to open.
+    open_6: Vec<Known<Key6>>,
+    opening_6: Option<Key6>,
     slots: [Interface; 3],
     bindings: u32,
 }
@@ -67,6 +84,8 @@ impl Grammar {
             packets: 0,
             open: Vec::new(),
             opening: None,
+            open_6: Vec::new(),
+            opening_6: None,
             slots: [town::SLOT_1, town::SLOT_2, town::SLOT_3],
             bindings: 3,
         }
@@ -75,7 +94,7 @@ impl Grammar {
     /// Where the sequence starts.
     #[must_use]
     pub fn world() -> World {
-        town::world().with_room_for(MAX_FLOWS)
+        town::world().with_half_open_room_for(MAX_FLOWS, HALF_OPEN)
     }
 
     /// What happens next, after what `model` holds now.
@@ -87,15 +106,13 @@ impl Grammar {
         self.queue.pop_front().unwrap_or(Step::AtRest)
     }
 
-    /// Constancy: every flow that was seen to open is as it was then.
+    /// Constancy: every flow that was seen to open, and has not ended, leads where it led then.
     ///
     /// # Errors
-    /// The first flow that isn't.
-    pub fn nothing_moved(&self, state: &State) -> Result<(), String> {
-        match self.open.iter().find(|(key, flow)| state.flows.get(key) != Some(flow)) {
-            None => Ok(()),
-            Some((key, flow)) => Err(format!("{key:?} was {flow:?} and is {:?}", state.flows.get(key))),
-        }
+    /// The first flow that doesn't.
+    pub fn nothing_moved(&self, model: &Model) -> Result<(), String> {
+        stays::<V4>(&self.open, model)?;
+        stays::<V6>(&self.open_6, model)
     }
 
     /// Whether nothing that was begun is unfinished.
@@ -104,22 +121,24 @@ impl Grammar {
     }
 
     fn learn(&mut self, model: &Model) {
-        let Some(key) = self.opening.take() else { return };
-        let Some(flow) = model.flow(&key) else { return };
-        if self.open.iter().all(|(known, _)| *known != key) {
-            self.open.push((key, flow));
-        }
+        let v4 = self.opening.take().and_then(|key| known::<V4>(&key, model));
+        self.open.extend(v4);
+        let v6 = self.opening_6.take().and_then(|key| known::<V6>(&key, model));
+        self.open_6.extend(v6);
     }
 
     fn plan(&mut self, model: &Model) {
         if self.packets == BETWEEN_COMPARISONS {
             self.packets = 0;
             self.queue.push_back(Step::AtRest);
-            self.reconfigure();
+            self.reconfigure(model);
             return;
         }
-        if self.random.once_in(60) {
-            self.close_one();
+        if self.random.once_in(80) {
+            self.close_one(model);
+        }
+        if self.random.once_in(40) {
+            self.let_time_pass(model);
         }
         self.packets += 1;
         self.shoot(model);
@@ -127,7 +146,7 @@ impl Grammar {
 
     /// A configuration that places new flows elsewhere, and a slot that is bound anew. As the daemon does it,
     /// the flows of the old binding are ended first.
-    fn reconfigure(&mut self) {
+    fn reconfigure(&mut self, model: &Model) {
         let mut image = town::image();
         for group in image.groups.iter_mut().filter(|group| !group.targets.is_empty()) {
             if self.random.once_in(3) {
@@ -147,24 +166,82 @@ impl Grammar {
         self.bindings += 1;
         *third = town::bound_anew(*third, self.bindings);
         let bound = *third;
-        let (gone, kept) = self.open.iter().partition(|(_, flow)| flow.other.zone == ended);
-        self.open = kept;
-        let gone: Vec<(FlowKey, Flow)> = gone;
-        gone.iter().for_each(|(key, flow)| self.end(key, flow));
+        let flows = model.state().flows;
+        let v4 = of_zone(flows.v4.into_values(), ended).map(Change::EndV4);
+        let v6 = of_zone(flows.v6.into_values(), ended).map(Change::EndV6);
+        self.queue.extend(v4.chain(v6).map(Step::Change));
         self.queue.push_back(Step::Change(Change::Bind(bound)));
     }
 
-    fn close_one(&mut self) {
-        if self.open.is_empty() {
-            return;
-        }
-        let (key, flow) = self.open.swap_remove(self.random.below(self.open.len()));
-        self.end(&key, &flow);
+    fn close_one(&mut self, model: &Model) {
+        let v4 = self.known(model).map(|flow| Change::EndV4(original(&flow)));
+        let v6 = self.known_6(model).map(|flow| Change::EndV6(original(&flow)));
+        let change = if self.random.once_in(2) { v4 } else { v6 };
+        self.queue.extend(change.map(Step::Change));
     }
 
-    fn end(&mut self, key: &FlowKey, flow: &Flow) {
-        self.queue.extend([*key, flow.other].map(|key| Step::Change(Change::Remove(key))));
+    /// A moment, and now and then as long as makes flows end.
+    fn let_time_pass(&mut self, model: &Model) {
+        let eighths = if self.random.once_in(40) { 8 * 40 } else { 1 + self.random.below(4) };
+        let now = Now(model.now().0.wrapping_add(eighths as u32));
+        self.queue.push_back(Step::Change(Change::SetNow(now)));
+        if self.random.once_in(2) {
+            self.queue.push_back(Step::Change(Change::AgeStep));
+        }
     }
+
+    /// One of the flows that are there.
+    fn known(&mut self, model: &Model) -> Option<FlowImage<Key4>> {
+        pick::<V4>(&mut self.random, &mut self.open, model)
+    }
+
+    fn known_6(&mut self, model: &Model) -> Option<FlowImage<Key6>> {
+        pick::<V6>(&mut self.random, &mut self.open_6, model)
+    }
+}
+
+fn original<K: Keyed>(flow: &FlowImage<K>) -> K {
+    let [original, _] = flow.keys;
+    original
+}
+
+fn of_zone<K: Keyed>(flows: impl Iterator<Item = FlowImage<K>>, zone: Zone) -> impl Iterator<Item = K> {
+    flows.filter(move |flow| flow.keys.iter().any(|key| key.zone() == zone)).map(|flow| original(&flow))
+}
+
+fn known<F: Held>(key: &F::Key, model: &Model) -> Option<Known<F::Key>> {
+    Some(Known { id: model.record_of::<F>(key)?, flow: model.flow::<F>(key)? })
+}
+
+/// A flow that has not ended, as it is now; those that have are forgotten on the way.
+fn pick<F: Held>(
+    random: &mut Random,
+    open: &mut Vec<Known<F::Key>>,
+    model: &Model,
+) -> Option<FlowImage<F::Key>> {
+    while !open.is_empty() {
+        let at = random.below(open.len());
+        let Known { id, flow } = *open.get(at)?;
+        if model.record_of::<F>(&original(&flow)) == Some(id) {
+            return model.flow::<F>(&original(&flow));
+        }
+        open.swap_remove(at);
+    }
+    None
+}
+
+fn stays<F: Held>(open: &[Known<F::Key>], model: &Model) -> Result<(), String> {
+    for Known { id, flow } in open {
+        let key = original(flow);
+        if model.record_of::<F>(&key) != Some(*id) {
+            continue;
+        }
+        let is = model.flow::<F>(&key);
+        if is.map(|is| is.way()) != Some(flow.way()) {
+            return Err(format!("{flow:?} became {is:?}"));
+        }
+    }
+    Ok(())
 }
 
 /// Runs a sequence on the slice and on all of `others`, and compares.
@@ -174,8 +251,9 @@ impl Grammar {
 pub fn compare(seed: u64, packets: usize, others: &mut [&mut dyn Executor]) -> Result<State, String> {
     let mut grammar = Grammar::new(seed);
     let mut slice = Slice::default();
-    slice.load(&Grammar::world());
-    others.iter_mut().for_each(|other| other.load(&Grammar::world()));
+    let world = World { pots: if others.is_empty() { 2 } else { cpus() }, ..Grammar::world() };
+    slice.load(&world);
+    others.iter_mut().for_each(|other| other.load(&world));
     let mut number = 0;
     while number < packets || !grammar.is_at_rest() {
         let done = match grammar.next(slice.model()) {
@@ -196,12 +274,19 @@ pub fn compare(seed: u64, packets: usize, others: &mut [&mut dyn Executor]) -> R
     Ok(slice.state())
 }
 
+/// How many pots the kernel's tables have here: one a CPU that there may be.
+fn cpus() -> u32 {
+    let possible = std::fs::read_to_string("/sys/devices/system/cpu/possible").expect("Linux says it here");
+    let last = possible.trim().rsplit(['-', ',']).next().and_then(|last| last.parse::<u32>().ok());
+    (last.expect("the number of a CPU") + 1).min(Room::MAX_POTS)
+}
+
 fn one_packet(shot: &Shot, slice: &mut Slice, others: &mut [&mut dyn Executor]) -> Result<(), String> {
     let Shot { walk, arrival, bytes } = shot;
     let expected = slice.run(*walk, *arrival, bytes);
     let why = slice.witness().map(|seen| seen.why).ok_or("it left without a reason")?;
     laws::packet(bytes, &expected, why)
-        .and_then(|()| laws::no_leak(why, &expected.bytes, town::SANDBOX.ip))
+        .and_then(|()| laws::no_leak(why, &expected.bytes, town::SLOT_1))
         .map_err(|law| format!("{law}\n {shot:02x?}\n became {expected:02x?}"))?;
     for other in others.iter_mut() {
         let seen = other.run(*walk, *arrival, bytes);
@@ -217,27 +302,16 @@ fn one_packet(shot: &Shot, slice: &mut Slice, others: &mut [&mut dyn Executor]) 
 
 fn all_tables(grammar: &Grammar, slice: &mut Slice, others: &mut [&mut dyn Executor]) -> Result<(), String> {
     let expected = slice.state();
-    laws::both_or_neither(&expected.flows)?;
+    laws::both_or_neither(&expected)?;
     laws::conservation(&expected)?;
-    grammar.nothing_moved(&expected)?;
+    laws::every_flow_is_accounted_for(&Grammar::world(), &expected)?;
+    grammar.nothing_moved(slice.model())?;
     for other in others.iter_mut() {
         let seen = other.state();
         if seen != expected {
-            return Err(format!(
-                "the tables differ: the slice has {} entries, {} and {:?}; {} has {} entries, {} and {:?}",
-                expected.flows.len(),
-                counted(&expected),
-                expected.sent,
-                other.name(),
-                seen.flows.len(),
-                counted(&seen),
-                seen.sent
-            ));
+            let differences = state_differences(&expected, &seen).join("\n ");
+            return Err(format!("the tables differ: the slice and {}\n {differences}", other.name()));
         }
     }
     Ok(())
-}
-
-fn counted(state: &State) -> String {
-    format!("{:?}", state.walks)
 }

@@ -1,7 +1,7 @@
 //! What the generator sends: each kind of packet aims at one reason, and varies everything else.
 
-use super::{Grammar, Shot, Step};
-use crate::executor::{Executor, Slice, Walk};
+use super::{Grammar, Shot, Step, conversations, original, shots_v6};
+use crate::executor::Walk;
 use crate::model::Model;
 use crate::packets::{
     Arp, Body, Ip, Party, SHORTEST_ON_TC, echo_reply, echo_request, flag, frame, ip, spoil, tcp, udp, who_has,
@@ -9,9 +9,9 @@ use crate::packets::{
 use crate::town::{
     self, ALIAS, CLIENT, DNS, FLEET, GATEWAY, LAB, LAB_ONLY, LAB_WEB, PROD, SANDBOX, TCP, WEB,
 };
-use crate::world::Change;
+use crate::world::FlowImage;
 use weir_path::addr::{IfIndex, Ip4, Mac};
-use weir_path::flow::{Flow, FlowKey};
+use weir_path::flow::{Key, Key4};
 use weir_path::tables::Interface;
 
 /// One kind of packet, and how many of a thousand are of it.
@@ -20,7 +20,14 @@ type Kind = (usize, fn(&mut Grammar, &Model));
 const KINDS: &[Kind] = &[
     (340, known_inward),
     (310, known_outward),
-    (40, open),
+    (30, open),
+    (25, conversations::handshake),
+    (12, conversations::close),
+    (2, conversations::burst),
+    (80, shots_v6::known),
+    (20, shots_v6::open),
+    (20, shots_v6::mangled),
+    (12, shots_v6::other),
     (12, arp_for_vip),
     (12, arp_on_slot),
     (12, echo_to_vip),
@@ -42,8 +49,7 @@ const KINDS: &[Kind] = &[
     (12, no_target),
     (12, bad_source),
     (12, reset),
-    (12, reply_collision),
-    (12, race_lost),
+    (36, reply_collision),
     (12, spoofed),
     (12, slot_protocol),
     (12, slot_arp),
@@ -52,7 +58,7 @@ const KINDS: &[Kind] = &[
 ];
 
 /// What a client may ask for: where it comes in, which VIP and port, by which protocol.
-const DOORS: [(Interface, Party, u8); 7] = [
+pub(super) const DOORS: [(Interface, Party, u8); 7] = [
     (PROD, WEB, TCP),
     (PROD, FLEET, TCP),
     (PROD, ALIAS, TCP),
@@ -74,32 +80,28 @@ impl Grammar {
         }
     }
 
-    fn at_uplink(&mut self, uplink: Interface, bytes: Vec<u8>) {
+    pub(super) fn at_uplink(&mut self, uplink: Interface, bytes: Vec<u8>) {
         self.send(Walk::FromUplink, uplink.egress.ifindex, bytes);
     }
 
-    fn at_slot(&mut self, slot: Interface, bytes: Vec<u8>) {
+    pub(super) fn at_slot(&mut self, slot: Interface, bytes: Vec<u8>) {
         self.send(Walk::FromSlot, slot.egress.ifindex, bytes);
     }
 
-    fn send(&mut self, walk: Walk, arrival: IfIndex, bytes: Vec<u8>) {
+    pub(super) fn send(&mut self, walk: Walk, arrival: IfIndex, bytes: Vec<u8>) {
         self.queue.push_back(Step::Packet(Shot { walk, arrival, bytes }));
     }
 
-    fn slot(&mut self) -> Interface {
+    pub(super) fn slot(&mut self) -> Interface {
         *self.random.pick(&self.slots)
     }
 
     /// Somebody on the wire: one of a few thousand addresses, behind one of two routers.
-    fn client(&mut self) -> Party {
+    pub(super) fn client(&mut self) -> Party {
         let router = if self.random.once_in(8) { town::BYSTANDER } else { town::ROUTER };
         let [a, b] = [self.random.byte() % 16, self.random.byte()];
         let port = 1_024 + self.random.word() % 60_000;
         CLIENT.mac(router).ip(203, 0, 100 + a, b).port(port)
-    }
-
-    fn known(&mut self) -> Option<(FlowKey, Flow)> {
-        if self.open.is_empty() { None } else { Some(*self.random.pick(&self.open)) }
     }
 
     /// A TCP or UDP packet that opens nothing, everything else varied.
@@ -108,8 +110,12 @@ impl Grammar {
             if self.random.once_in(4) { self.random.below(1_400) } else { self.random.below(64) };
         let payload = self.random.bytes(payload_len);
         let mut packet = if protocol == TCP {
-            let flags =
-                *self.random.pick(&[flag::ACK, flag::ACK | flag::PSH, flag::ACK | flag::FIN, flag::RST]);
+            let flags = match self.random.below(100) {
+                0 => flag::ACK | flag::FIN,
+                1..5 => flag::RST,
+                5..50 => flag::ACK | flag::PSH,
+                _ => flag::ACK,
+            };
             let options = 4 * self.random.below(4);
             let [seq, ack] = [self.random.number(), self.random.number()];
             let options = self.random.bytes(options);
@@ -140,37 +146,46 @@ impl Grammar {
     }
 }
 
-fn uplink_of(key: &FlowKey) -> Interface {
-    if key.zone == LAB.zone { LAB } else { PROD }
+fn uplink_of(key: &Key4) -> Interface {
+    if key.zone() == LAB.zone { LAB } else { PROD }
 }
 
 fn known_inward(g: &mut Grammar, model: &Model) {
-    let Some((key, _)) = g.known() else { return open(g, model) };
-    let (uplink, client, vip) = ends(&key);
-    let packet = g.any_packet(key.protocol, client, vip);
+    let Some(flow) = g.known(model) else { return open(g, model) };
+    let (uplink, client, vip) = ends(&flow);
+    let packet = g.any_packet(original(&flow).protocol(), client, vip);
     let bytes = g.sealed(&packet);
     g.at_uplink(uplink, bytes);
 }
 
 fn known_outward(g: &mut Grammar, model: &Model) {
-    let Some((slot, packet)) = outward(g) else { return open(g, model) };
+    let Some((slot, packet)) = outward(g, model) else { return open(g, model) };
     let bytes = g.sealed(&packet);
     g.at_slot(slot, bytes);
 }
 
-fn ends(key: &FlowKey) -> (Interface, Party, Party) {
-    let uplink = uplink_of(key);
-    let client = Party { mac: town::ROUTER, ip: key.src, port: key.sport.number() };
-    (uplink, client, Party { mac: uplink.mac, ip: key.dst, port: key.dport.number() })
+/// Where a flow's packets come in, its client and its VIP.
+pub(super) fn ends(flow: &FlowImage<Key4>) -> (Interface, Party, Party) {
+    let key = original(flow);
+    let (uplink, ends) = (uplink_of(&key), key.ends());
+    let client = Party { mac: town::ROUTER, ip: ends.src, port: ends.sport.number() };
+    (uplink, client, Party { mac: uplink.mac, ip: ends.dst, port: ends.dport.number() })
+}
+
+/// Where a flow's answers come in, its sandbox and its client as that sees it; nothing where the slot was bound
+/// anew since.
+pub(super) fn inside(g: &Grammar, flow: &FlowImage<Key4>) -> Option<(Interface, Party, Party)> {
+    let [_, reply] = flow.keys;
+    let slot = *g.slots.iter().find(|slot| slot.zone == reply.zone())?;
+    let client = Party { ip: reply.ends.dst, ..GATEWAY.port(reply.ends.dport.number()) };
+    Some((slot, SANDBOX.port(reply.ends.sport.number()), client))
 }
 
 /// A packet of a known flow, from its sandbox.
-fn outward(g: &mut Grammar) -> Option<(Interface, Ip)> {
-    let (key, flow) = g.known()?;
-    let slot = *g.slots.iter().find(|slot| slot.egress == flow.egress)?;
-    let client = GATEWAY.port(key.sport.number());
-    let client = Party { ip: key.src, ..client };
-    Some((slot, g.any_packet(key.protocol, SANDBOX.port(flow.dport.number()), client)))
+fn outward(g: &mut Grammar, model: &Model) -> Option<(Interface, Ip)> {
+    let flow = g.known(model)?;
+    let (slot, sandbox, client) = inside(g, &flow)?;
+    Some((slot, g.any_packet(original(&flow).protocol(), sandbox, client)))
 }
 
 fn open(g: &mut Grammar, _: &Model) {
@@ -179,10 +194,9 @@ fn open(g: &mut Grammar, _: &Model) {
     first_packet(g, uplink, client, vip, protocol);
 }
 
-fn first_packet(g: &mut Grammar, uplink: Interface, client: Party, vip: Party, protocol: u8) {
+pub(super) fn first_packet(g: &mut Grammar, uplink: Interface, client: Party, vip: Party, protocol: u8) {
     let packet = g.any_packet(protocol, client, vip).flags(flag::SYN);
-    let [(key, _), _] = town::flow(protocol, (uplink, client, vip), (town::SLOT_1, 0));
-    g.opening = Some(key);
+    g.opening = Some(original(&town::flow(protocol, (uplink, client, vip), (town::SLOT_1, 0))));
     let bytes = g.sealed(&packet);
     g.at_uplink(uplink, bytes);
 }
@@ -247,7 +261,7 @@ fn other_station(g: &mut Grammar, _: &Model) {
 }
 
 fn other_protocol(g: &mut Grammar, _: &Model) {
-    let ethertype = *g.random.pick(&[0x86dd, 0x88cc, 0x0800 + 1, 0x0040]);
+    let ethertype = *g.random.pick(&[0x88b5, 0x88cc, 0x0800 + 1, 0x0040]);
     let payload = g.random.bytes(60);
     g.at_uplink(PROD, frame(town::ROUTER, PROD.mac, ethertype, &payload));
 }
@@ -287,9 +301,9 @@ fn fragment(g: &mut Grammar, _: &Model) {
     g.at_uplink(PROD, packet.bytes());
 }
 
-fn last_hop(g: &mut Grammar, _: &Model) {
+fn last_hop(g: &mut Grammar, model: &Model) {
     let ttl = g.random.byte() % 2;
-    if let Some((slot, packet)) = outward(g) {
+    if let Some((slot, packet)) = outward(g, model) {
         return g.at_slot(slot, packet.ttl(ttl).bytes());
     }
     let client = g.client();
@@ -354,42 +368,16 @@ fn reset(g: &mut Grammar, _: &Model) {
 
 /// The client of a flow to one VIP opens the same to the other VIP, whose target is the same.
 fn reply_collision(g: &mut Grammar, model: &Model) {
-    let is_shared = |key: &FlowKey| {
-        let vip = [WEB, ALIAS].into_iter().find(|vip| vip.ip == key.dst)?;
+    let other = |flow: &FlowImage<Key4>| {
+        let (key, ends) = (original(flow), original(flow).ends());
+        let vip = [WEB, ALIAS].into_iter().find(|vip| vip.ip == ends.dst)?;
         let other = if vip == WEB { ALIAS } else { WEB };
-        (key.zone == PROD.zone && matches!(key.dport.number(), 80 | 53)).then_some(other)
+        (key.zone() == PROD.zone && matches!(ends.dport.number(), 80 | 53)).then_some(other)
     };
-    let both = g.open.iter().rev().find_map(|(key, _)| is_shared(key).map(|other| (*key, other)));
-    let Some((key, other)) = both else { return open(g, model) };
-    let (uplink, client, vip) = ends(&key);
-    first_packet(g, uplink, client, other.port(vip.port), key.protocol);
-}
-
-/// Another CPU is between its two claims of the same flow when the packet comes; then it gives up.
-fn race_lost(g: &mut Grammar, model: &Model) {
-    let (uplink, client, vip) = (PROD, g.client(), WEB);
-    let [(key, _), _] = town::flow(TCP, (uplink, client, vip), (town::SLOT_1, 0));
-    let Some(whole) = would_open(model, &key, client, vip) else { return open(g, model) };
-    // Where the table is full, a flow steps aside for as long as it takes.
-    let aside = if model.room() == 0 { g.known() } else { None };
-    let both = aside.into_iter().flat_map(|(key, flow)| {
-        let other = model.flow(&flow.other);
-        [Some((key, flow)), other.map(|other| (flow.other, other))]
-    });
-    let both: Vec<_> = both.flatten().collect();
-    g.queue.extend(both.iter().map(|(key, _)| Step::Change(Change::Remove(*key))));
-    let half = Flow { other: key, ..Flow::default() };
-    g.queue.push_back(Step::Change(Change::Insert(whole, half)));
-    g.at_uplink(uplink, tcp(client, vip).syn().bytes());
-    g.queue.push_back(Step::Change(Change::Remove(whole)));
-    g.queue.extend(both.iter().map(|(key, flow)| Step::Change(Change::Insert(*key, *flow))));
-}
-
-/// The replies' key of the flow that this SYN would open: found by opening it in a copy of the tables.
-fn would_open(model: &Model, key: &FlowKey, client: Party, vip: Party) -> Option<FlowKey> {
-    let mut copy = Slice::over(model.without_flows());
-    copy.run(Walk::FromUplink, PROD.egress.ifindex, &tcp(client, vip).syn().bytes());
-    Some(copy.model().flow(key)?.other)
+    let Some(flow) = g.known(model) else { return open(g, model) };
+    let Some(other) = other(&flow) else { return open(g, model) };
+    let (uplink, client, vip) = ends(&flow);
+    first_packet(g, uplink, client, other.port(vip.port), original(&flow).protocol());
 }
 
 fn spoofed(g: &mut Grammar, _: &Model) {
@@ -406,7 +394,7 @@ fn spoofed(g: &mut Grammar, _: &Model) {
 fn slot_protocol(g: &mut Grammar, _: &Model) {
     let slot = g.slot();
     let payload = g.random.bytes(60);
-    let bytes = frame(SANDBOX.mac, GATEWAY.mac, 0x86dd, &payload);
+    let bytes = frame(SANDBOX.mac, GATEWAY.mac, 0x88b5, &payload);
     let bytes = if g.random.once_in(3) { spoil::tag(bytes, 5) } else { bytes };
     g.at_slot(slot, bytes);
 }
@@ -430,12 +418,12 @@ fn not_allowed_out(g: &mut Grammar, _: &Model) {
 
 /// A packet of a known flow with a few bytes changed, or cut: whatever it is now, all must agree.
 fn mangled(g: &mut Grammar, model: &Model) {
-    let (walk, arrival, bytes) = match (g.random.once_in(2), g.known()) {
-        (true, Some((key, _))) => {
-            let (uplink, client, vip) = ends(&key);
-            (Walk::FromUplink, uplink, g.any_packet(key.protocol, client, vip).bytes())
+    let (walk, arrival, bytes) = match (g.random.once_in(2), g.known(model)) {
+        (true, Some(flow)) => {
+            let (uplink, client, vip) = ends(&flow);
+            (Walk::FromUplink, uplink, g.any_packet(original(&flow).protocol(), client, vip).bytes())
         }
-        _ => match outward(g) {
+        _ => match outward(g, model) {
             Some((slot, packet)) => (Walk::FromSlot, slot, packet.bytes()),
             None => return open(g, model),
         },

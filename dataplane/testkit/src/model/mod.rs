@@ -3,29 +3,39 @@
 //! The model keeps both halves of the configuration, so that a walk that mixed them up would show, and the
 //! kernel's habit of giving an empty record for an interface number that is not in use.
 
+mod cells;
+mod flows;
+mod view;
+pub mod watch;
+
+pub use flows::{EntryAt, FlowModel, Kept, RecordAt, Which, WordAt};
+pub use view::View;
+pub use watch::{Op, Quiet, Watch};
+
 use crate::executor::Walk;
-use crate::world::{Change, FlowTable, State, WalkCounters, World};
+use crate::world::{Change, FlowImage, Flows, Keyed, State, WalkCounters, World};
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use weir_dataplane::image::{Arena, Image, MAX_IFINDEX, MAX_INTERFACES};
-use weir_path::Reason;
 use weir_path::addr::{IfIndex, InterfaceId};
-use weir_path::flow::{Flow, FlowKey};
+use weir_path::flow::end::End;
+use weir_path::flow::{RecordId, V4, V6};
 use weir_path::hash::HashKey;
-use weir_path::tables::{
-    Claim, Counters, Flows, Group, GroupId, Half, Interface, Interfaces, Listener, Listeners, Target, Vip,
-};
+use weir_path::tables::{Forward, Half, Interface, Listener, Vip};
+use weir_path::time::{Now, Times};
 
 /// All tables.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Model {
     by_ifindex: BTreeMap<IfIndex, InterfaceId>,
     interfaces: BTreeMap<InterfaceId, Interface>,
     not_in_use: Interface,
     halves: [Configuration; 2],
     epoch: u64,
-    flows: RefCell<FlowTable>,
-    max_entries: usize,
+    now: Cell<Now>,
+    v4: FlowModel<V4>,
+    v6: FlowModel<V6>,
+    ended: RefCell<BTreeMap<End, u64>>,
     walks: RefCell<BTreeMap<Walk, WalkCounters>>,
     sent: RefCell<BTreeMap<InterfaceId, u64>>,
 }
@@ -34,9 +44,34 @@ pub struct Model {
 #[derive(Clone, Debug, Default)]
 struct Configuration {
     hash_key: HashKey,
+    times: Times,
     vips: BTreeSet<Vip>,
-    listeners: BTreeMap<Listener, GroupId>,
+    listeners: BTreeMap<Listener, Forward>,
     arena: Arena,
+}
+
+/// A family whose flows are in the model.
+pub trait Held: Kept {
+    /// Its tables.
+    fn table(model: &Model) -> &FlowModel<Self>;
+}
+
+impl Held for V4 {
+    fn table(model: &Model) -> &FlowModel<Self> {
+        &model.v4
+    }
+}
+
+impl Held for V6 {
+    fn table(model: &Model) -> &FlowModel<Self> {
+        &model.v6
+    }
+}
+
+impl Default for Model {
+    fn default() -> Self {
+        Self::new(&crate::town::world())
+    }
 }
 
 impl Model {
@@ -44,11 +79,21 @@ impl Model {
     #[must_use]
     pub fn new(world: &World) -> Self {
         let mut model = Self {
-            flows: RefCell::new(world.flows.clone()),
-            max_entries: world.max_entries(),
-            ..Self::default()
+            by_ifindex: BTreeMap::new(),
+            interfaces: BTreeMap::new(),
+            not_in_use: Interface::default(),
+            halves: Default::default(),
+            epoch: 0,
+            now: Cell::new(world.now),
+            v4: FlowModel::new(world.sizes.v4, world.pots),
+            v6: FlowModel::new(world.sizes.v6, world.pots),
+            ended: RefCell::default(),
+            walks: RefCell::default(),
+            sent: RefCell::default(),
         };
         world.interfaces.iter().for_each(|interface| model.bind(interface));
+        world.states().iter().for_each(|flow| model.v4.insert(flow));
+        world.states().iter().for_each(|flow| model.v6.insert(flow));
         model.apply(&world.image);
         model
     }
@@ -58,40 +103,47 @@ impl Model {
         match change {
             Change::Apply(image) => self.apply(image),
             Change::Bind(interface) => self.bind(interface),
-            Change::Insert(key, flow) => drop(self.flows.get_mut().insert(*key, *flow)),
-            Change::Remove(key) => drop(self.flows.get_mut().remove(key)),
+            Change::SetNow(now) => self.now.set(*now),
+            Change::EndV4(original) => drop(self.from_nowhere().end_flow::<V4>(original)),
+            Change::EndV6(original) => drop(self.from_nowhere().end_flow::<V6>(original)),
+            Change::AgeStep => self.from_nowhere().age_step(),
         }
     }
 
-    /// The tables as a packet sees them that comes in by `arrival`.
+    /// The tables as a packet sees them that comes in by `arrival`, on the first CPU.
     #[must_use]
     pub fn seen_from(&self, walk: Walk, arrival: IfIndex) -> View<'_> {
-        View { model: self, walk, arrival, last_reason: Cell::new(None) }
+        View { model: self, watch: &Quiet, walk, arrival, cpu: 0, last_reason: Cell::new(None) }
     }
 
-    /// The same tables with an empty flow table and no counters.
+    /// The tables as a program sees them that runs without a packet.
     #[must_use]
-    pub fn without_flows(&self) -> Self {
-        Self {
-            by_ifindex: self.by_ifindex.clone(),
-            interfaces: self.interfaces.clone(),
-            halves: self.halves.clone(),
-            epoch: self.epoch,
-            max_entries: self.max_entries,
-            ..Self::default()
-        }
+    pub fn from_nowhere(&self) -> View<'_> {
+        self.seen_from(Walk::FromSlot, IfIndex(0))
     }
 
-    /// One direction of a flow.
+    /// One flow.
     #[must_use]
-    pub fn flow(&self, key: &FlowKey) -> Option<Flow> {
-        self.flows.borrow().get(key).copied()
+    pub fn flow<F: Held>(&self, original: &F::Key) -> Option<FlowImage<F::Key>> {
+        F::table(self).images().into_iter().find(|flow| flow.keys.first() == Some(original))
     }
 
-    /// How many more entries the flow table has room for.
+    /// Which record has the flow, and in which of its lives.
     #[must_use]
-    pub fn room(&self) -> usize {
-        self.max_entries.saturating_sub(self.flows.borrow().len())
+    pub fn record_of<F: Held>(&self, original: &F::Key) -> Option<(RecordId, u16)> {
+        F::table(self).record_of(original).map(|(id, life)| (id, life.incarnation()))
+    }
+
+    /// One family's flow tables.
+    #[must_use]
+    pub fn flows<F: Held>(&self) -> &FlowModel<F> {
+        F::table(self)
+    }
+
+    /// The time.
+    #[must_use]
+    pub fn now(&self) -> Now {
+        self.now.get()
     }
 
     /// The interface that packets come in by at this device.
@@ -103,11 +155,25 @@ impl Model {
     /// Everything that can be read out.
     #[must_use]
     pub fn state(&self) -> State {
+        let flows = Flows { v4: table(self.v4.images()), v6: table(self.v6.images()) };
+        let whole = sides(&flows.v4) + sides(&flows.v6);
         State {
-            flows: self.flows.borrow().clone(),
+            strays: self.v4.entries() + self.v6.entries() - whole,
+            flows,
+            ended: self.ended.borrow().clone(),
             walks: self.walks.borrow().clone(),
             sent: self.sent.borrow().clone(),
         }
+    }
+
+    /// Everything that a packet's way may depend on, for telling one state from another.
+    ///
+    /// # Errors
+    /// What writing says.
+    pub fn write_down(&self, to: &mut impl std::fmt::Write) -> std::fmt::Result {
+        self.v4.write_down(to)?;
+        self.v6.write_down(to)?;
+        write!(to, "{} {:?} {:?} {:?}", self.epoch, self.now, self.ended, self.walks)
     }
 
     fn apply(&mut self, image: &Image) {
@@ -115,6 +181,7 @@ impl Model {
         let arena = image.arena().expect("a configuration that fits the tables");
         let written = Configuration {
             hash_key: image.hash_key,
+            times: image.times,
             vips: image.vips.clone(),
             listeners: image.listeners.clone(),
             arena,
@@ -138,109 +205,17 @@ impl Model {
     }
 }
 
-/// The tables as one packet sees them.
-#[derive(Debug)]
-pub struct View<'a> {
-    model: &'a Model,
-    walk: Walk,
-    arrival: IfIndex,
-    last_reason: Cell<Option<Reason>>,
+/// These flows, by the key of the original direction.
+pub fn table<K: Keyed>(flows: Vec<FlowImage<K>>) -> std::collections::BTreeMap<K, FlowImage<K>> {
+    let by_key = |flow: FlowImage<K>| {
+        let [original, _] = flow.keys;
+        (original, flow)
+    };
+    flows.into_iter().map(by_key).collect()
 }
 
-impl View<'_> {
-    /// Why the last packet left.
-    #[must_use]
-    pub fn last_reason(&self) -> Option<Reason> {
-        self.last_reason.get()
-    }
-
-    /// Changes the flow table, as another CPU would.
-    pub fn interfere(&self, change: &Change) {
-        match change {
-            Change::Insert(key, flow) => drop(self.model.flows.borrow_mut().insert(*key, *flow)),
-            Change::Remove(key) => drop(self.model.flows.borrow_mut().remove(key)),
-            Change::Apply(_) | Change::Bind(_) => {}
-        }
-    }
-}
-
-impl Interfaces for View<'_> {
-    fn arrival(&self) -> Option<&Interface> {
-        self.interface(*self.model.by_ifindex.get(&self.arrival)?)
-    }
-
-    fn interface(&self, id: InterfaceId) -> Option<&Interface> {
-        if id.0 >= MAX_INTERFACES {
-            return None;
-        }
-        Some(self.model.interfaces.get(&id).unwrap_or(&self.model.not_in_use))
-    }
-}
-
-impl Listeners for View<'_> {
-    fn live(&self) -> Half {
-        Half::of_epoch(self.model.epoch)
-    }
-
-    fn hash_key(&self, half: Half) -> HashKey {
-        self.model.half(half).hash_key
-    }
-
-    fn is_vip(&self, half: Half, vip: &Vip) -> bool {
-        self.model.half(half).vips.contains(vip)
-    }
-
-    fn listener(&self, half: Half, listener: &Listener) -> Option<GroupId> {
-        self.model.half(half).listeners.get(listener).copied()
-    }
-
-    fn group(&self, half: Half, id: GroupId) -> Option<Group> {
-        self.model.half(half).arena.groups.get(id.0 as usize).copied()
-    }
-
-    fn cell(&self, half: Half, index: u32) -> Option<u16> {
-        self.model.half(half).arena.cells.get(index as usize).copied()
-    }
-
-    fn target(&self, half: Half, index: u32) -> Option<Target> {
-        self.model.half(half).arena.targets.get(index as usize).copied()
-    }
-}
-
-impl Flows for View<'_> {
-    fn flow(&self, key: &FlowKey) -> Option<Flow> {
-        self.model.flow(key)
-    }
-
-    fn claim(&self, key: &FlowKey, flow: &Flow) -> Claim {
-        let mut flows = self.model.flows.borrow_mut();
-        if flows.contains_key(key) {
-            return Claim::Taken;
-        }
-        if flows.len() >= self.model.max_entries {
-            return Claim::NoRoom;
-        }
-        flows.insert(*key, *flow);
-        Claim::Made
-    }
-
-    fn release(&self, key: &FlowKey) {
-        self.model.flows.borrow_mut().remove(key);
-    }
-}
-
-impl Counters for View<'_> {
-    fn entered(&self, packets: u32) {
-        self.model.walks.borrow_mut().entry(self.walk).or_default().entered += u64::from(packets);
-    }
-
-    fn left(&self, why: Reason, packets: u32) {
-        let mut walks = self.model.walks.borrow_mut();
-        *walks.entry(self.walk).or_default().left.entry(why).or_default() += u64::from(packets);
-        self.last_reason.set(Some(why));
-    }
-
-    fn sent(&self, to: InterfaceId, packets: u32) {
-        *self.model.sent.borrow_mut().entry(to).or_default() += u64::from(packets);
-    }
+/// How many entries are these flows'.
+#[must_use]
+pub fn sides<K: Keyed>(flows: &BTreeMap<K, FlowImage<K>>) -> usize {
+    flows.values().flat_map(|flow| flow.sides).flatten().count()
 }

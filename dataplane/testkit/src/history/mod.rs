@@ -1,0 +1,3 @@
+//! Histories of flows: frames to tell them with, and what they must come to.
+
+pub mod frame;

@@ -1,0 +1,122 @@
+//! The path's cells over the model: every method is one access past the watcher.
+
+use super::flows::{EntryAt, Kept, RecordAt, Which, WordAt};
+use super::watch::{Op, Watch};
+use weir_path::addr::{L4Port, Zone};
+use weir_path::flow::store::{EntryCell, RecordCell};
+use weir_path::flow::{Counts, Ends, Hop, Key, Meta, Side};
+use weir_path::hash::HashKey;
+
+impl<'a, F: Kept, W: Watch> EntryCell<F> for EntryAt<'a, F, W> {
+    type Stamp = WordAt<'a, F, W>;
+
+    fn stamp(self) -> Self::Stamp {
+        let Self { table, watch, at } = self;
+        WordAt { table, watch, which: Which::Stamp(at) }
+    }
+
+    fn is_under(self, key: &F::Key) -> bool {
+        self.watch.access(Op::IsUnder, || self.table.element(self.at).key.is(key))
+    }
+
+    fn rewrite(self) -> Ends<F::Address> {
+        F::rewrite(self.watch, || self.table.element(self.at).rewrite)
+    }
+
+    fn hop(self) -> Hop {
+        self.watch.access(Op::Hop, || self.table.element(self.at).side.hop)
+    }
+
+    fn acknowledged(self) -> u32 {
+        self.watch.access(Op::Acknowledged, || self.table.element(self.at).side.acknowledged)
+    }
+
+    fn set_acknowledged(self, number: u32) {
+        self.watch.access(Op::Acknowledged, || {
+            self.table.write_side(self.at, |side| side.acknowledged = number);
+        });
+    }
+
+    fn counts(self) -> Counts {
+        self.watch.access(Op::Counts, || self.table.element(self.at).side.counts)
+    }
+
+    fn count(self, packets: u32, bytes: u32) -> u64 {
+        self.watch.access(Op::Count, || {
+            let before = self.table.element(self.at).side.counts.packets;
+            self.table.write_side(self.at, |side| {
+                side.counts.packets += u64::from(packets);
+                side.counts.bytes += u64::from(bytes);
+            });
+            before
+        })
+    }
+}
+
+impl<'a, F: Kept, W: Watch> RecordCell<F> for RecordAt<'a, F, W> {
+    type Life = WordAt<'a, F, W>;
+
+    fn life(self) -> Self::Life {
+        let Self { table, watch, id } = self;
+        WordAt { table, watch, which: Which::Life(id) }
+    }
+
+    fn key(self, side: Side) -> F::Key {
+        self.watch.access(Op::ReadRecord, || self.table.read(self.id).key(side))
+    }
+
+    fn protocol(self) -> u8 {
+        self.watch.access(Op::ReadRecord, || self.table.read(self.id).key(Side::Original).protocol())
+    }
+
+    fn meta(self) -> Meta {
+        self.watch.access(Op::ReadRecord, || self.table.read(self.id).meta)
+    }
+
+    fn fill(self, original: &F::Key, meta: &Meta) {
+        self.watch.access(Op::WriteRecord, || {
+            self.table.write(self.id, |record| {
+                let [_, reply] = record.keys;
+                (record.keys, record.meta) = ([*original, reply], *meta);
+            });
+        });
+    }
+
+    fn hash(self, secret: HashKey) -> u64 {
+        self.watch.access(Op::ReadRecord, || self.table.read(self.id).key(Side::Original).hash(secret))
+    }
+
+    fn answer_from(self, address: F::Address, port: L4Port, zone: Zone) {
+        self.watch.access(Op::WriteRecord, || {
+            self.table.write(self.id, |record| {
+                let original = record.key(Side::Original);
+                let Ends { src, sport, .. } = original.ends();
+                let ends = Ends { src: address, dst: src, sport: port, dport: sport };
+                record.keys = [original, F::Key::new(ends, original.protocol(), zone)];
+            });
+        });
+    }
+
+    fn expect(self, acknowledgement: u32) {
+        self.watch.access(Op::WriteRecord, || {
+            self.table.write(self.id, |record| record.meta.expected = acknowledgement);
+        });
+    }
+
+    fn set_shift(self, side: Side, shift: u8) {
+        self.watch.access(Op::WriteRecord, || {
+            self.table.write(self.id, |record| {
+                let [original, reply] = &mut record.meta.shifts;
+                *(if side == Side::Original { original } else { reply }) = shift;
+            });
+        });
+    }
+
+    fn next(self) -> u32 {
+        self.watch.access(Op::Link, || self.table.read(self.id).meta.next)
+    }
+
+    fn link(self, next: u32) {
+        self.watch.access(Op::Link, || self.table.write(self.id, |record| record.meta.next = next));
+    }
+}

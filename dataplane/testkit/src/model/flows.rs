@@ -1,0 +1,336 @@
+//! One family's flow tables as plain maps. An element that was removed is the next one to be given out, as in
+//! the kernel's preallocated hash: so whoever still holds it reads another flow's entry.
+
+use super::watch::{Answer, Op, Watch};
+use crate::world::{FlowImage, Keyed};
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use weir_dataplane::FamilySizes;
+use weir_dataplane::flows::{FlowState, SideState, Stored};
+use weir_path::flow::store::{Room, RoomWord, Word};
+use weir_path::flow::{Ends, Hop, Key, Life, Meta, RecordId, Side, Stamp, V4, V6};
+use weir_path::tables::Claim;
+use weir_path::time::Now;
+use zerocopy::FromZeros;
+
+/// A family that the model keeps flows of.
+pub trait Kept: Stored<Key: Keyed + Answer> + std::fmt::Debug {
+    /// The access that reads what a direction's packets become.
+    fn rewrite<W: Watch>(watch: &W, really: impl FnOnce() -> Ends<Self::Address>) -> Ends<Self::Address>;
+}
+
+impl Kept for V4 {
+    fn rewrite<W: Watch>(watch: &W, really: impl FnOnce() -> Ends<Self::Address>) -> Ends<Self::Address> {
+        watch.access(Op::Rewrite, really)
+    }
+}
+
+impl Kept for V6 {
+    fn rewrite<W: Watch>(watch: &W, really: impl FnOnce() -> Ends<Self::Address>) -> Ends<Self::Address> {
+        watch.access(Op::Rewrite, really)
+    }
+}
+
+/// The tables of one family.
+#[derive(Clone, Debug)]
+pub struct FlowModel<F: Kept> {
+    pub(super) room: Room,
+    /// Which element lies under a key.
+    keys: RefCell<BTreeMap<F::Key, usize>>,
+    elements: RefCell<Vec<Element<F>>>,
+    /// Elements that were removed, the last one on top.
+    removed: RefCell<Vec<usize>>,
+    records: RefCell<BTreeMap<RecordId, Record<F::Key>>>,
+    words: RefCell<BTreeMap<RoomWord, u64>>,
+    /// Where the ageing walk stands.
+    pub(super) next_to_age: Cell<u32>,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Element<F: Kept> {
+    pub(super) key: F::Key,
+    pub(super) rewrite: Ends<F::Address>,
+    pub(super) side: SideState,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Record<K> {
+    pub(super) life: Life,
+    pub(super) keys: [K; 2],
+    pub(super) meta: Meta,
+}
+
+impl<F: Kept> FlowModel<F> {
+    pub(super) fn new(sizes: FamilySizes, pots: u32) -> Self {
+        let FamilySizes { flows, half_open } = sizes;
+        Self {
+            room: Room { records: flows, pots, places_in_pot: (half_open / pots).max(1) },
+            keys: RefCell::default(),
+            elements: RefCell::default(),
+            removed: RefCell::default(),
+            records: RefCell::default(),
+            words: RefCell::default(),
+            next_to_age: Cell::new(0),
+        }
+    }
+
+    /// Enters a flow under the record that it names.
+    pub(super) fn insert(&self, flow: &FlowState<F::Key>) {
+        let FlowState { record, life, keys, meta, sides } = *flow;
+        self.records.borrow_mut().insert(record, Record { life, keys, meta });
+        let [original, reply] = keys;
+        for (key, other, side) in [(original, reply, Side::Original), (reply, original, Side::Reply)] {
+            let [there, back] = sides;
+            let state = if side == Side::Original { there } else { back };
+            if state.stamp == Stamp::WIPED {
+                continue;
+            }
+            let rewrite = other.ends().reversed();
+            assert_eq!(self.put(Element { key, rewrite, side: state }), Claim::Made, "{key:?}");
+        }
+        let mut words = self.words.borrow_mut();
+        let fresh = words.entry(RoomWord::Fresh).or_default();
+        *fresh = (*fresh).max(u64::from(record.0) + 1);
+    }
+
+    fn put(&self, element: Element<F>) -> Claim {
+        let mut keys = self.keys.borrow_mut();
+        if keys.contains_key(&element.key) {
+            return Claim::Taken;
+        }
+        let mut elements = self.elements.borrow_mut();
+        let at = match self.removed.borrow_mut().pop() {
+            Some(at) => at,
+            None if elements.len() < 2 * self.room.records as usize => {
+                elements.push(element);
+                elements.len() - 1
+            }
+            None => return Claim::NoRoom,
+        };
+        elements.iter_mut().skip(at).take(1).for_each(|place| *place = element);
+        keys.insert(element.key, at);
+        Claim::Made
+    }
+
+    pub(super) fn lookup(&self, key: &F::Key) -> Option<usize> {
+        self.keys.borrow().get(key).copied()
+    }
+
+    pub(super) fn claim(&self, id: RecordId, side: Side, hop: Hop) -> Claim {
+        let record = self.read(id);
+        let (key, other) = (record.key(side), record.key(side.other()));
+        let side = SideState { hop, ..SideState::default() };
+        self.put(Element { key, rewrite: other.ends().reversed(), side })
+    }
+
+    pub(super) fn remove(&self, key: &F::Key) {
+        if let Some(at) = self.keys.borrow_mut().remove(key) {
+            self.removed.borrow_mut().push(at);
+        }
+    }
+
+    pub(super) fn key_of(&self, id: RecordId, side: Side) -> F::Key {
+        self.read(id).key(side)
+    }
+
+    pub(super) fn read(&self, id: RecordId) -> Record<F::Key> {
+        self.records.borrow().get(&id).copied().unwrap_or_else(Record::empty)
+    }
+
+    pub(super) fn write(&self, id: RecordId, change: impl FnOnce(&mut Record<F::Key>)) {
+        change(self.records.borrow_mut().entry(id).or_insert_with(Record::empty));
+    }
+
+    pub(super) fn element(&self, at: usize) -> Element<F> {
+        self.elements.borrow().get(at).copied().expect("a place that was given out")
+    }
+
+    pub(super) fn write_side(&self, at: usize, change: impl FnOnce(&mut SideState)) {
+        if let Some(element) = self.elements.borrow_mut().get_mut(at) {
+            change(&mut element.side);
+        }
+    }
+
+    /// The record of the live flow whose original direction has this key.
+    pub(super) fn record_of(&self, original: &F::Key) -> Option<(RecordId, Life)> {
+        let records = self.records.borrow();
+        let mut live = records.iter().filter(|(_, record)| record.life.phase().is_live());
+        live.find(|(_, record)| record.key(Side::Original) == *original)
+            .map(|(id, record)| (*id, record.life))
+    }
+
+    /// Every live flow, with what each direction carried.
+    pub(super) fn states(&self) -> Vec<FlowState<F::Key>> {
+        let side = |id, record: &Record<F::Key>, side| {
+            let own = Stamp::new(id, record.life.incarnation(), side, Now(0));
+            let found = self.lookup(&record.key(side)).map(|at| self.element(at).side);
+            found.filter(|found| found.stamp.is_of_the_same(own)).unwrap_or_default()
+        };
+        let records = self.records.borrow();
+        let live = records.iter().filter(|(_, record)| record.life.phase().is_live());
+        live.map(|(id, record)| {
+            let Record { life, keys, meta } = *record;
+            let sides = [Side::Original, Side::Reply].map(|which| side(*id, record, which));
+            FlowState { record: *id, life, keys, meta, sides }
+        })
+        .collect()
+    }
+
+    pub(super) fn images(&self) -> Vec<FlowImage<F::Key>> {
+        self.states().iter().map(FlowImage::of).collect()
+    }
+
+    /// How many entries there are.
+    pub(super) fn entries(&self) -> usize {
+        self.keys.borrow().len()
+    }
+
+    /// Records that no list holds and no flow has: how many will never be taken again.
+    #[must_use]
+    pub fn leaked(&self) -> usize {
+        let fresh = self.word(RoomWord::Fresh).min(u64::from(self.room.records)) as usize;
+        let used = self.records.borrow().values().filter(|record| record.life.phase().is_live()).count();
+        let free = (0..self.room.pots).map(|pot| self.free_in(pot)).sum::<usize>();
+        fresh.saturating_sub(used + free)
+    }
+
+    fn free_in(&self, pot: u32) -> usize {
+        let mut head = self.word(RoomWord::Free(pot)) as u32;
+        let mut count = 0;
+        while let Some(number) = head.checked_sub(1) {
+            count += 1;
+            assert!(count <= self.room.records, "the list of free records goes round in a ring");
+            head = self.read(RecordId(number)).meta.next;
+        }
+        count as usize
+    }
+
+    /// Half-open places that are taken.
+    #[must_use]
+    pub fn places_taken(&self) -> usize {
+        let words = self.words.borrow();
+        words.iter().filter(|(which, word)| matches!(which, RoomWord::Place(_)) && **word != 0).count()
+    }
+
+    fn word(&self, which: RoomWord) -> u64 {
+        self.words.borrow().get(&which).copied().unwrap_or_default()
+    }
+
+    /// Everything there is, for telling one state from another.
+    pub(super) fn write_down(&self, to: &mut impl std::fmt::Write) -> std::fmt::Result {
+        let entries = self.keys.borrow();
+        let elements = self.elements.borrow();
+        let words = self.words.borrow();
+        let words = words.iter().filter(|(_, word)| **word != 0);
+        write!(to, "{entries:?}{elements:?}{:?}{:?}", self.removed.borrow(), self.records.borrow())?;
+        words.map(|word| write!(to, "{word:?}")).collect()
+    }
+}
+
+impl<K: Key + FromZeros> Record<K> {
+    fn empty() -> Self {
+        Self { life: Life(0), keys: [K::new_zeroed(), K::new_zeroed()], meta: Meta::default() }
+    }
+
+    pub(super) fn key(&self, side: Side) -> K {
+        let [original, reply] = self.keys;
+        if side == Side::Original { original } else { reply }
+    }
+}
+
+macro_rules! handle {
+    ($(#[$doc:meta])* $Name:ident { $at:ident: $At:ty }) => {
+        $(#[$doc])*
+        #[derive(Debug)]
+        pub struct $Name<'a, F: Kept, W> {
+            pub(super) table: &'a FlowModel<F>,
+            pub(super) watch: &'a W,
+            pub(super) $at: $At,
+        }
+
+        impl<F: Kept, W> Clone for $Name<'_, F, W> {
+            fn clone(&self) -> Self {
+                *self
+            }
+        }
+
+        impl<F: Kept, W> Copy for $Name<'_, F, W> {}
+    };
+}
+
+handle!(
+    /// A place in the hash: whoever's entry is there now.
+    EntryAt { at: usize }
+);
+handle!(
+    /// A place in the array of records.
+    RecordAt { id: RecordId }
+);
+handle!(
+    /// A word.
+    WordAt { which: Which }
+);
+
+/// A word that several CPUs change.
+#[derive(Clone, Copy, Debug)]
+pub enum Which {
+    /// An element's stamp.
+    Stamp(usize),
+    /// A record's life.
+    Life(RecordId),
+    /// Around the records.
+    Room(RoomWord),
+}
+
+impl<F: Kept, W: Watch> WordAt<'_, F, W> {
+    fn ops(self) -> [Op; 3] {
+        match self.which {
+            Which::Stamp(_) => [Op::LoadStamp, Op::SwapStamp, Op::SwapStamp],
+            Which::Life(_) => [Op::LoadLife, Op::SwapLife, Op::SwapLife],
+            Which::Room(_) => [Op::LoadWord, Op::SwapWord, Op::AddWord],
+        }
+    }
+
+    fn get(self) -> u64 {
+        match self.which {
+            Which::Stamp(at) => self.table.element(at).side.stamp.0,
+            Which::Life(id) => self.table.read(id).life.0,
+            Which::Room(which) => self.table.word(which),
+        }
+    }
+
+    fn set(self, to: u64) {
+        match self.which {
+            Which::Stamp(at) => self.table.write_side(at, |side| side.stamp = Stamp(to)),
+            Which::Life(id) => self.table.write(id, |record| record.life = Life(to)),
+            Which::Room(which) => drop(self.table.words.borrow_mut().insert(which, to)),
+        }
+    }
+}
+
+impl<F: Kept, W: Watch> Word for WordAt<'_, F, W> {
+    fn load(self) -> u64 {
+        let [load, ..] = self.ops();
+        self.watch.access(load, || self.get())
+    }
+
+    fn swap(self, from: u64, to: u64) -> bool {
+        let [_, swap, _] = self.ops();
+        self.watch.access(swap, || {
+            let is_it = self.get() == from;
+            if is_it {
+                self.set(to);
+            }
+            is_it
+        })
+    }
+
+    fn add(self, number: u64) -> u64 {
+        let [.., add] = self.ops();
+        self.watch.access(add, || {
+            let was = self.get();
+            self.set(was.wrapping_add(number));
+            was
+        })
+    }
+}

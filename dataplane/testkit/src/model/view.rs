@@ -1,0 +1,228 @@
+//! The tables as one packet sees them that comes in by one device on one CPU.
+
+use super::flows::{EntryAt, FlowModel, RecordAt, Which, WordAt};
+use super::watch::{Op, Quiet, Watch};
+use super::{Configuration, Held, Model};
+use crate::executor::Walk;
+use std::cell::Cell;
+use weir_dataplane::image::MAX_INTERFACES;
+use weir_path::Reason;
+use weir_path::addr::{IfIndex, InterfaceId};
+use weir_path::flow::end::{End, end};
+use weir_path::flow::room::age;
+use weir_path::flow::store::{Flows, RecordCell, Room, RoomWord, Word};
+use weir_path::flow::{Counts, Hop, Life, RecordId, Side};
+use weir_path::hash::HashKey;
+use weir_path::layout::{ENDED_IN_A_STEP, LOOKED_AT_IN_A_STEP};
+use weir_path::tables::{
+    Claim, Clock, Counters, Forward, Group, GroupId, Half, Interface, Interfaces, Listener, Listeners,
+    Target, Vip,
+};
+use weir_path::time::{Now, Times};
+
+/// The tables as one packet sees them.
+#[derive(Debug)]
+pub struct View<'a, W = Quiet> {
+    pub(super) model: &'a Model,
+    pub(super) watch: &'a W,
+    pub(super) walk: Walk,
+    pub(super) arrival: IfIndex,
+    pub(super) cpu: u32,
+    pub(super) last_reason: Cell<Option<Reason>>,
+}
+
+impl<'a, W: Watch> View<'a, W> {
+    /// The same, on another CPU than the first.
+    #[must_use]
+    pub fn on_cpu(self, cpu: u32) -> Self {
+        Self { cpu, ..self }
+    }
+
+    /// Past this watcher.
+    #[must_use]
+    pub fn watched_by<V: Watch>(self, watch: &'a V) -> View<'a, V> {
+        let Self { model, walk, arrival, cpu, last_reason, .. } = self;
+        View { model, watch, walk, arrival, cpu, last_reason }
+    }
+
+    /// Where its packet comes from.
+    #[must_use]
+    pub fn walk(&self) -> Walk {
+        self.walk
+    }
+
+    /// Why the last packet left.
+    #[must_use]
+    pub fn last_reason(&self) -> Option<Reason> {
+        self.last_reason.get()
+    }
+
+    /// Ends a flow as the daemon orders it, if it is there; whether it did.
+    pub fn end_flow<F: Held>(&self, original: &F::Key) -> bool {
+        let found = F::table(self.model).record_of(original);
+        found.is_some_and(|(id, life)| self.end_ordered::<F>(id, life.incarnation()))
+    }
+
+    /// Ends the flow of a record as the daemon orders it, if that is still this of its lives; whether it did.
+    pub fn end_ordered<F: Held>(&self, id: RecordId, incarnation: u16) -> bool {
+        let Some(record) = Flows::<F>::record(self, id) else { return false };
+        let life = Life(record.life().load());
+        life.incarnation() == incarnation && end::<F, Self>(self, id, life, End::Removed)
+    }
+
+    /// One step of ageing, as the programs' timer takes it.
+    pub fn age_step(&self) {
+        self.age_family::<weir_path::flow::V4>();
+        self.age_family::<weir_path::flow::V6>();
+    }
+
+    fn age_family<F: Held>(&self) {
+        let (now, times) = (self.now(), self.times(self.live()));
+        let table = F::table(self.model);
+        let mut ended = 0;
+        for _ in 0..LOOKED_AT_IN_A_STEP {
+            let id = RecordId(table.next_to_age.get());
+            let next = (id.0 + 1) % table.room.records;
+            table.next_to_age.set(next);
+            ended += u32::from(age::<F, Self>(self, id, now, &times, false));
+            if next == 0 || ended >= ENDED_IN_A_STEP {
+                return;
+            }
+        }
+    }
+
+    fn half(&self, half: Half) -> &'a Configuration {
+        self.model.half(half)
+    }
+}
+
+impl<W: Watch> Interfaces for View<'_, W> {
+    fn arrival(&self) -> Option<&Interface> {
+        self.interface(*self.model.by_ifindex.get(&self.arrival)?)
+    }
+
+    fn interface(&self, id: InterfaceId) -> Option<&Interface> {
+        if id.0 >= MAX_INTERFACES {
+            return None;
+        }
+        Some(self.model.interfaces.get(&id).unwrap_or(&self.model.not_in_use))
+    }
+}
+
+impl<W: Watch> Listeners for View<'_, W> {
+    fn live(&self) -> Half {
+        self.watch.access(Op::Live, || Half::of_epoch(self.model.epoch))
+    }
+
+    fn hash_key(&self, half: Half) -> HashKey {
+        self.half(half).hash_key
+    }
+
+    fn is_vip(&self, half: Half, vip: &Vip) -> bool {
+        self.half(half).vips.contains(vip)
+    }
+
+    fn listener(&self, half: Half, listener: &Listener) -> Option<Forward> {
+        self.half(half).listeners.get(listener).copied()
+    }
+
+    fn times(&self, half: Half) -> Times {
+        self.watch.access(Op::Times, || self.half(half).times)
+    }
+
+    fn group(&self, half: Half, id: GroupId) -> Option<Group> {
+        self.half(half).arena.groups.get(id.0 as usize).copied()
+    }
+
+    fn cell(&self, half: Half, index: u32) -> Option<u16> {
+        self.half(half).arena.cells.get(index as usize).copied()
+    }
+
+    fn target(&self, half: Half, index: u32) -> Option<Target> {
+        self.half(half).arena.targets.get(index as usize).copied()
+    }
+}
+
+impl<W: Watch> Clock for View<'_, W> {
+    fn now(&self) -> Now {
+        self.watch.access(Op::Now, || self.model.now.get())
+    }
+}
+
+impl<W: Watch> Counters for View<'_, W> {
+    fn entered(&self, packets: u32) {
+        self.watch.access(Op::Statistics, || {
+            self.model.walks.borrow_mut().entry(self.walk).or_default().entered += u64::from(packets);
+        });
+    }
+
+    fn left(&self, why: Reason, packets: u32) {
+        self.last_reason.set(Some(why));
+        self.watch.access(Op::Statistics, || {
+            let mut walks = self.model.walks.borrow_mut();
+            *walks.entry(self.walk).or_default().left.entry(why).or_default() += u64::from(packets);
+        });
+    }
+
+    fn sent(&self, to: InterfaceId, packets: u32) {
+        self.watch.access(Op::Statistics, || {
+            *self.model.sent.borrow_mut().entry(to).or_default() += u64::from(packets);
+        });
+    }
+}
+
+impl<'a, F: Held, W: Watch> Flows<F> for View<'a, W> {
+    type Entry = EntryAt<'a, F, W>;
+    type Record = RecordAt<'a, F, W>;
+    type Word = WordAt<'a, F, W>;
+
+    fn find(&self, key: &F::Key) -> Option<Self::Entry> {
+        let (table, watch) = (F::table(self.model), self.watch);
+        let at = watch.access(Op::Find, || table.lookup(key))?;
+        Some(EntryAt { table, watch, at })
+    }
+
+    fn claim(&self, record: Self::Record, side: Side, hop: Hop) -> Claim {
+        self.watch.access(Op::Claim, || F::table(self.model).claim(record.id, side, hop))
+    }
+
+    fn find_side(&self, record: Self::Record, side: Side) -> Option<Self::Entry> {
+        let (table, watch) = (F::table(self.model), self.watch);
+        let at = watch.access(Op::Find, || table.lookup(&table.key_of(record.id, side)))?;
+        Some(EntryAt { table, watch, at })
+    }
+
+    fn remove(&self, record: Self::Record, side: Side) {
+        let table: &FlowModel<F> = F::table(self.model);
+        self.watch.access(Op::Remove, || table.remove(&table.key_of(record.id, side)));
+    }
+
+    fn record(&self, id: RecordId) -> Option<Self::Record> {
+        let (table, watch) = (F::table(self.model), self.watch);
+        (id.0 < table.room.records).then_some(RecordAt { table, watch, id })
+    }
+
+    fn room(&self) -> Room {
+        F::table(self.model).room
+    }
+
+    fn own_pot(&self) -> u32 {
+        self.cpu % F::table(self.model).room.pots
+    }
+
+    fn word(&self, which: RoomWord) -> Option<Self::Word> {
+        let (table, watch) = (F::table(self.model), self.watch);
+        let is_there = match which {
+            RoomWord::Place(number) => number < table.room.pots * table.room.places_in_pot,
+            RoomWord::Free(pot) | RoomWord::Turn(pot) => pot < table.room.pots,
+            RoomWord::Fresh | RoomWord::Hand => true,
+        };
+        is_there.then_some(WordAt { table, watch, which: Which::Room(which) })
+    }
+
+    fn tell(&self, _: Self::Record, why: End, _: Life, _: &[Counts; 2]) {
+        self.watch.access(Op::Tell, || {
+            *self.model.ended.borrow_mut().entry(why).or_default() += 1;
+        });
+    }
+}

@@ -1,0 +1,167 @@
+//! IPv6 frames, as etherparse writes them.
+
+use super::{Body, ECHO, Party, ethernet, flag, tcp_header};
+use etherparse::{EtherType, Icmpv6Header, Icmpv6Type, IpNumber, Ipv6FlowLabel, Ipv6Header, UdpHeader};
+use weir_path::addr::Ip6;
+
+/// An IPv6 frame in the making. [`Body::EchoRequest`] and its like are ICMPv6's here.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Packet6 {
+    from: Party<Ip6>,
+    to: Party<Ip6>,
+    hop_limit: u8,
+    traffic_class: u8,
+    flow_label: u32,
+    payload: Vec<u8>,
+    body: Body,
+}
+
+/// A TCP segment with an ACK, unless told otherwise.
+#[must_use]
+pub fn tcp6(from: Party<Ip6>, to: Party<Ip6>) -> Packet6 {
+    let body = Body::Tcp { flags: flag::ACK, seq: 1_000, ack: 2_000, window: 64_240, options: Vec::new() };
+    packet6(from, to, body)
+}
+
+/// A UDP datagram.
+#[must_use]
+pub fn udp6(from: Party<Ip6>, to: Party<Ip6>) -> Packet6 {
+    packet6(from, to, Body::Udp { checksum: true }).payload(b"question")
+}
+
+/// Any IPv6 packet.
+#[must_use]
+pub fn packet6(from: Party<Ip6>, to: Party<Ip6>, body: Body) -> Packet6 {
+    Packet6 { from, to, hop_limit: 64, traffic_class: 0, flow_label: 0, payload: Vec::new(), body }
+}
+
+impl Packet6 {
+    /// The same packet between others: what a translation leaves.
+    #[must_use]
+    pub fn between(self, from: Party<Ip6>, to: Party<Ip6>) -> Self {
+        Self { from, to, ..self }
+    }
+
+    /// With this hop limit.
+    #[must_use]
+    pub fn ttl(self, hop_limit: u8) -> Self {
+        Self { hop_limit, ..self }
+    }
+
+    /// With this traffic class and flow label, of twenty bits.
+    #[must_use]
+    pub fn labelled(self, traffic_class: u8, flow_label: u32) -> Self {
+        Self { traffic_class, flow_label, ..self }
+    }
+
+    /// With this payload.
+    #[must_use]
+    pub fn payload(self, payload: &[u8]) -> Self {
+        Self { payload: payload.to_vec(), ..self }
+    }
+
+    /// With these TCP control bits. Does nothing to what isn't TCP.
+    #[must_use]
+    pub fn flags(mut self, new: u8) -> Self {
+        if let Body::Tcp { flags, .. } = &mut self.body {
+            *flags = new;
+        }
+        self
+    }
+
+    /// TCP's SYN alone.
+    #[must_use]
+    pub fn syn(self) -> Self {
+        self.flags(flag::SYN).numbers(1_000, 0)
+    }
+
+    /// With these sequence and acknowledgement numbers.
+    #[must_use]
+    pub fn numbers(mut self, new_seq: u32, new_ack: u32) -> Self {
+        if let Body::Tcp { seq, ack, .. } = &mut self.body {
+            (*seq, *ack) = (new_seq, new_ack);
+        }
+        self
+    }
+
+    /// With this TCP window.
+    #[must_use]
+    pub fn window(mut self, new: u16) -> Self {
+        if let Body::Tcp { window, .. } = &mut self.body {
+            *window = new;
+        }
+        self
+    }
+
+    /// With these TCP options, a multiple of four bytes.
+    #[must_use]
+    pub fn tcp_options(mut self, new: &[u8]) -> Self {
+        if let Body::Tcp { options, .. } = &mut self.body {
+            *options = new.to_vec();
+        }
+        self
+    }
+
+    /// The frame, every length and checksum right.
+    ///
+    /// # Panics
+    /// On a description that no packet can follow, such as options of three bytes.
+    #[must_use]
+    pub fn bytes(&self) -> Vec<u8> {
+        let header = self.header(0);
+        let l4 = self.l4(&header);
+        let mut bytes = ethernet(self.to.mac, self.from.mac, EtherType::IPV6);
+        bytes.extend_from_slice(&self.header(l4.len()).to_bytes());
+        bytes.extend(l4);
+        bytes
+    }
+
+    fn header(&self, payload_len: usize) -> Ipv6Header {
+        Ipv6Header {
+            traffic_class: self.traffic_class,
+            flow_label: Ipv6FlowLabel::try_new(self.flow_label).expect("twenty bits of label"),
+            payload_length: u16::try_from(payload_len).expect("a payload of less than 64 KiB"),
+            next_header: IpNumber(match self.body {
+                Body::Tcp { .. } => 6,
+                Body::Udp { .. } => 17,
+                Body::EchoRequest | Body::EchoReply | Body::Unreachable => 58,
+                Body::Protocol(number) => number,
+            }),
+            hop_limit: self.hop_limit,
+            source: self.from.ip.0,
+            destination: self.to.ip.0,
+        }
+    }
+
+    fn l4(&self, header: &Ipv6Header) -> Vec<u8> {
+        let [from, to] = [self.from.port, self.to.port];
+        let mut bytes = match &self.body {
+            Body::Tcp { flags, seq, ack, window, options } => {
+                let mut tcp = tcp_header(from, to, *flags, [*seq, *ack], *window);
+                tcp.set_options_raw(options).expect("TCP options of up to forty bytes");
+                tcp.checksum = tcp.calc_checksum_ipv6(header, &self.payload).expect("a short payload");
+                tcp.to_bytes().to_vec()
+            }
+            Body::Udp { checksum } => {
+                let mut udp =
+                    UdpHeader::with_ipv6_checksum(from, to, header, &self.payload).expect("a short payload");
+                if !checksum {
+                    udp.checksum = 0;
+                }
+                udp.to_bytes().to_vec()
+            }
+            Body::EchoRequest => self.icmp(Icmpv6Type::EchoRequest(ECHO)),
+            Body::EchoReply => self.icmp(Icmpv6Type::EchoReply(ECHO)),
+            Body::Unreachable => self.icmp(Icmpv6Type::Unknown { type_u8: 1, code_u8: 4, bytes5to8: [0; 4] }),
+            Body::Protocol(_) => Vec::new(),
+        };
+        bytes.extend_from_slice(&self.payload);
+        bytes
+    }
+
+    fn icmp(&self, message: Icmpv6Type) -> Vec<u8> {
+        let (from, to) = (self.from.ip.0, self.to.ip.0);
+        let header = Icmpv6Header::with_checksum(message, from, to, &self.payload);
+        header.expect("a short payload").to_bytes().to_vec()
+    }
+}
