@@ -26,6 +26,8 @@ impl Stamp {
     pub const WIPED: Self = Self(0);
 
     const DUE: u64 = 0xffff;
+    /// How many seconds ahead it can be due: as far as the note of when a flow was heard may lag behind.
+    const FURTHEST: u16 = u16::MAX / 64 + 1;
 
     /// The stamp of one side of a flow, due at once.
     #[must_use]
@@ -63,11 +65,12 @@ impl Stamp {
         (self.0 ^ other.0) & !Self::DUE == 0
     }
 
-    /// Whether the flow's record has to be looked at before this packet goes on.
+    /// Whether the flow's record has to be looked at before this packet goes on. What seems to be due much later was
+    /// due long ago: one side may be silent for days while the other one keeps the flow alive, and the seconds wrap.
     #[must_use]
     #[inline(always)]
     pub const fn is_due(self, now: Now) -> bool {
-        now.seconds().wrapping_sub(self.0 as u16).cast_signed() >= 0
+        (self.0 as u16).wrapping_sub(now.seconds()).wrapping_sub(1) >= Self::FURTHEST
     }
 
     /// The same, due this many seconds from `now`.
@@ -169,6 +172,16 @@ mod tests {
         assert!(later.is_of_the_same(stamp));
         assert!(!later.is_due(Now(now.0 + 9 * 8)));
         assert!(later.is_due(Now(now.0 + 10 * 8)), "across the wrap of sixteen bits");
+    }
+
+    #[test]
+    fn a_direction_that_was_silent_for_hours_is_still_due() {
+        let now = Now(8 * 1_000);
+        let furthest = Stamp::new(RecordId(1), 1, Side::Original, now).due_in(now, Stamp::FURTHEST);
+        assert!(!furthest.is_due(now) && !furthest.is_due(Now(now.0 + 8 * 1_023)));
+        for hours in 1..=18 {
+            assert!(furthest.is_due(Now(now.0 + 8 * 3_600 * hours)), "after {hours} hours");
+        }
     }
 
     #[test]
