@@ -34,15 +34,15 @@ fn open_flow<F: Network, P: Packet, T: Tables + Flows<F>>(p: &P, t: &T) -> Resul
     let Some(frame) = Ethernet::read(p) else { return Err(Reason::OtherProtocol) };
     let ip = F::read(p)?;
     let segment = Segment::read(p, &ip)?;
+    let half = t.live();
+    let vip = Vip { address: ip.dst.mapped(), zone: here.zone };
+    let forward = t.listener(half, &listener(vip, &ip, &segment)).ok_or(Reason::NoListener)?;
     // Before the flow is recorded: a packet that ends here must not leave one behind.
     translate::may_go_on(&ip)?;
     // Replies go to the sender's MAC, so it must be one station's.
     if !ip.src.may_be_source() || ip.src == ip.dst || !frame.src.is_unicast() {
         return Err(Reason::BadSource);
     }
-    let half = t.live();
-    let vip = Vip { address: ip.dst.mapped(), zone: here.zone };
-    let forward = t.listener(half, &listener(vip, &ip, &segment)).ok_or(Reason::NoListener)?;
     let expected = segment.sequence(p).unwrap_or(0).wrapping_add(1);
     let terms = Terms { idle: forward.idle, expected, shift: segment.window_shift(p) };
     let back = Hop::new(here.egress.id, frame.src);

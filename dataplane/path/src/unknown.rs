@@ -68,10 +68,14 @@ fn ip_from_uplink<F: Network + Answer, P: Packet, T: Tables>(
         Ok(segment) => segment,
         Err(why) => return Err(F::icmp(p, here, frame, &ip, true, why)),
     };
+    // Whether anybody listens, the next step asks.
+    if segment.opens() {
+        return Ok(opens);
+    }
     if t.listener(half, &opening::listener(vip, &ip, &segment)).is_none() {
         return Err(Err(Reason::NoListener));
     }
-    if segment.opens() { Ok(opens) } else { Err(answer::reset::<F, P>(p, here, frame, &ip, &segment)) }
+    Err(answer::reset::<F, P>(p, here, frame, &ip, &segment))
 }
 
 #[inline(always)]
