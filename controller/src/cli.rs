@@ -1,6 +1,7 @@
 //! The command line.
 
 use crate::daemon::{self, RunError};
+use crate::events::{self, EventsError};
 use crate::get::{GetError, Noun, Output, Source};
 use crate::store::{Store, StoreError};
 use clap::{Parser, Subcommand};
@@ -10,6 +11,7 @@ use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
+use weir_dataplane::Error::NotRunning;
 
 const DEFAULT_CONFIG: &str = "/etc/weir/weir.toml";
 
@@ -52,6 +54,15 @@ enum Command {
         #[arg(long, default_value = DEFAULT_CONFIG)]
         config: PathBuf,
     },
+    /// Follow flows that end, one line each; works beside a dead daemon too. One reader at a time.
+    Events {
+        /// For programs: one JSON object a line; field names don't change.
+        #[arg(long)]
+        json: bool,
+        /// The configuration.
+        #[arg(long, default_value = DEFAULT_CONFIG)]
+        config: PathBuf,
+    },
     /// Stop the daemon. The dataplane goes on forwarding, unless it is released.
     Stop {
         /// Also detach every program and give back every table: flows end.
@@ -79,6 +90,8 @@ enum CliError {
     #[error(transparent)]
     Get(#[from] GetError),
     #[error(transparent)]
+    Events(#[from] EventsError),
+    #[error(transparent)]
     Store(#[from] StoreError),
     #[error(transparent)]
     Dataplane(#[from] weir_dataplane::Error),
@@ -89,10 +102,19 @@ enum CliError {
 impl CliError {
     const fn failure(&self) -> Failure {
         match self {
-            Self::Run(RunError::Invalid(_)) | Self::Get(GetError::Invalid(_)) => Failure::Invalid,
-            Self::Get(GetError::Dataplane(weir_dataplane::Error::NotRunning { .. })) => Failure::NotRunning,
+            Self::Run(RunError::Invalid(_)) => Failure::Invalid,
+            Self::Get(error) | Self::Events(EventsError::Get(error)) => of_get(error),
+            Self::Events(EventsError::Dataplane(NotRunning { .. })) => Failure::NotRunning,
             _ => Failure::Generic,
         }
+    }
+}
+
+const fn of_get(error: &GetError) -> Failure {
+    match error {
+        GetError::Invalid(_) => Failure::Invalid,
+        GetError::Dataplane(NotRunning { .. }) => Failure::NotRunning,
+        _ => Failure::Generic,
     }
 }
 
@@ -136,6 +158,7 @@ impl Command {
             Self::Get { noun, output, watch: true, config } => {
                 runtime()?.block_on(watch(noun, output, &config))
             }
+            Self::Events { json, config } => Ok(runtime()?.block_on(events::follow(&config, json))?),
             Self::Stop { release, config } => stop(&config, release),
         }
     }

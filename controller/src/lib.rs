@@ -6,12 +6,14 @@
 //! ```
 //!
 //! [`plan`] and [`compile`] are pure. [`host`] speaks netlink and enters namespaces; [`store`] keeps what must
-//! survive the process; [`daemon`] is the loop; [`get`] reads the pinned tables, beside a dead daemon too.
+//! survive the process; [`daemon`] is the loop; [`get`] reads the pinned tables and [`events`]
+//! follows the flows that end, beside a dead daemon too.
 
 pub mod cli;
 pub mod compile;
 pub mod config;
 pub mod daemon;
+pub mod events;
 pub mod get;
 pub mod host;
 pub mod plan;

@@ -1,4 +1,4 @@
-//! What must survive the process, in one folder: the lock, the last good configuration, the hash key, and which
+//! What must survive the process, in one folder: the locks, the last good configuration, the hash key, and which
 //! slot has which number.
 //!
 //! Files are replaced whole: written beside, synced, renamed. A crash leaves the old one or the new one.
@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use weir_path::hash::HashKey;
 
 const LOCK: &str = "lock";
+const EVENTS_LOCK: &str = "events-lock";
 const LAST_GOOD: &str = "last-good.toml";
 const HASH_KEY: &str = "hash-key";
 const SLOTS: &str = "slots.json";
@@ -23,6 +24,14 @@ pub enum StoreError {
     #[error("another weir daemon (pid {pid}) runs with state_dir {}; stop it with `weir stop`, or give this one another state_dir and pin_dir", state_dir.display())]
     Busy {
         /// The other daemon.
+        pid: String,
+        /// The folder.
+        state_dir: PathBuf,
+    },
+    /// Another process reads the events.
+    #[error("another `weir events` (pid {pid}) follows the dataplane whose state_dir is {}, and each event is read once; read its output, or stop it first", state_dir.display())]
+    Followed {
+        /// The other process.
         pid: String,
         /// The folder.
         state_dir: PathBuf,
@@ -64,7 +73,7 @@ pub struct Store {
     state_dir: PathBuf,
 }
 
-/// The right to be the one daemon of a folder, for as long as it is held. The kernel takes it back from the dead.
+/// The right to be the one daemon of a folder, or the one reader of its events, for as long as it is held. The kernel takes it back from the dead.
 #[derive(Debug)]
 pub struct Held {
     _lock: Flock<File>,
@@ -82,8 +91,24 @@ impl Store {
     /// # Errors
     /// [`StoreError::Busy`], [`StoreError::File`].
     pub fn hold(&self) -> Result<Held, StoreError> {
+        self.lock(LOCK, |pid, state_dir| StoreError::Busy { pid, state_dir })
+    }
+
+    /// Makes the folder and takes the lock of the one who follows events.
+    ///
+    /// # Errors
+    /// [`StoreError::Followed`], [`StoreError::File`].
+    pub fn hold_events(&self) -> Result<Held, StoreError> {
+        self.lock(EVENTS_LOCK, |pid, state_dir| StoreError::Followed { pid, state_dir })
+    }
+
+    fn lock(
+        &self,
+        name: &str,
+        taken: impl FnOnce(String, PathBuf) -> StoreError,
+    ) -> Result<Held, StoreError> {
         fs::create_dir_all(&self.state_dir).map_err(file_error("making", &self.state_dir))?;
-        let path = self.path(LOCK);
+        let path = self.path(name);
         let file = File::options().read(true).write(true).create(true).truncate(false).open(&path);
         let file = file.map_err(file_error("opening", &path))?;
         match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
@@ -94,9 +119,7 @@ impl Store {
                     .map_err(file_error("writing", &path))?;
                 Ok(Held { _lock: lock })
             }
-            Err((mut file, _)) => {
-                Err(StoreError::Busy { pid: holder(&mut file), state_dir: self.state_dir.clone() })
-            }
+            Err((mut file, _)) => Err(taken(holder(&mut file), self.state_dir.clone())),
         }
     }
 
@@ -261,6 +284,20 @@ mod tests {
         drop(held);
         assert!(store.running().unwrap().is_none());
         store.hold().unwrap();
+    }
+
+    #[test]
+    fn only_one_reader_holds_the_events_and_the_daemon_is_not_in_its_way() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::new(folder.path());
+        let _daemon = store.hold().unwrap();
+        let reader = store.hold_events().unwrap();
+        let error = store.hold_events().unwrap_err();
+        let own = std::process::id().to_string();
+        assert!(matches!(&error, StoreError::Followed { pid, .. } if *pid == own), "{error}");
+        assert!(error.to_string().contains("each event is read once"), "{error}");
+        drop(reader);
+        store.hold_events().unwrap();
     }
 
     #[test]

@@ -65,8 +65,12 @@ fn a_wrong_command_exits_with_2() {
 #[test]
 fn asking_where_nothing_runs_exits_with_5_and_says_what_to_do() {
     let bed = Bed::new(GOOD);
-    for noun in ["listeners", "targets", "flows", "counters"] {
-        let said = bed.weir(&["get", noun, "--config", &bed.file()]);
+    let nouns = ["listeners", "targets", "flows", "counters", "capacity"];
+    let asked =
+        nouns.map(|noun| vec!["get", noun]).into_iter().chain([vec!["events"], vec!["events", "--json"]]);
+    for words in asked {
+        let file = bed.file();
+        let said = bed.weir(&[&words[..], &["--config", &file]].concat());
         assert_eq!(said.code, 5, "{}", said.err);
         assert!(
             said.err.contains("no dataplane is pinned under") && said.err.contains("`weir run`"),

@@ -13,6 +13,7 @@ mod signals;
 pub use capabilities::CapabilityError;
 
 use crate::config::{Config, Document, Invalid};
+use crate::get::{Room, mebibytes, rooms};
 use crate::host::{Devices, Host, HostError, Resolved};
 use crate::store::{Held, Store, StoreError};
 use apply::Applied;
@@ -102,6 +103,17 @@ pub async fn run(path: &Path) -> Result<(), RunError> {
     match dataplane.origin() {
         Origin::New => info!(pin_dir = %options.pin_dir.display(), "made a new dataplane"),
         Origin::Adopted => info!(pin_dir = %options.pin_dir.display(), "adopted the running dataplane"),
+    }
+    for room in rooms(dataplane.tables()) {
+        let Room { family, max_flows, max_half_open, bytes_per_flow } = room;
+        info!(
+            family,
+            max_flows,
+            max_half_open,
+            bytes_per_flow,
+            memory = mebibytes(room.bytes()),
+            "flow table"
+        );
     }
     let mut daemon = Daemon {
         path: path.to_owned(),

@@ -9,8 +9,10 @@ mod table;
 mod views;
 
 pub use capacity::{CapacityView, FamilyView, PhaseView};
-pub(crate) use capacity::{mebibytes, rooms};
+pub(crate) use capacity::{Room, mebibytes, rooms};
 pub(crate) use flows::seconds;
+#[cfg(test)]
+pub(crate) use flows::tests as flow_tests;
 pub use flows::{Carried, FlowEnds, FlowView};
 pub(crate) use names::Names;
 pub use views::{CounterView, EndView, HookView, ListenerView, ReasonView, SentView, TargetView};
@@ -107,6 +109,11 @@ impl Source {
     /// What targets are called.
     pub(crate) fn names(&self) -> Result<Names, GetError> {
         Ok(Names::new(&self.config, &self.slots, &self.tables.interfaces()?))
+    }
+
+    /// The tables alone.
+    pub(crate) fn into_tables(self) -> Tables {
+        self.tables
     }
 
     /// The answer, as text.
