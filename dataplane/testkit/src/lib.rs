@@ -10,6 +10,7 @@ pub mod faults;
 pub mod fixtures;
 pub mod fuzz;
 pub mod grammar;
+pub mod history;
 pub mod interleave;
 pub mod laws;
 pub mod model;

@@ -151,10 +151,12 @@ impl Config {
     /// What a history begins with.
     pub(super) fn first() -> Self {
         Self {
-            targets: [vec![(0, 8_080), (1, 8_081), (2, 8_082)], vec![(0, 9_090)], vec![(1, 5_353)], vec![
-                (1, 5_454),
-                (2, 5_454),
-            ]],
+            targets: [
+                vec![(0, 8_080), (1, 8_081), (2, 8_082)],
+                vec![(0, 9_090)],
+                vec![(1, 5_353)],
+                vec![(1, 5_454), (2, 5_454)],
+            ],
             idle: [350, 60, 120, 6_000],
             listens: [true; SERVICES],
             times: [30, 10, 30],
@@ -171,10 +173,12 @@ impl Config {
             listeners: BTreeMap::new(),
             groups: self.targets.iter().map(|targets| group(targets)).collect(),
         };
-        for (is_v6, number) in [false, true].into_iter().flat_map(|is_v6| (0..VIPS).map(move |n| (is_v6, n))) {
+        for (is_v6, number) in [false, true].into_iter().flat_map(|is_v6| (0..VIPS).map(move |n| (is_v6, n)))
+        {
             let vip = Vip { address: vip(is_v6, number).into(), zone: vpc() };
             image.vips.insert(vip);
-            for (service, (port, protocol)) in PORTS.into_iter().enumerate().filter(|(n, _)| self.listens[*n]) {
+            for (service, (port, protocol)) in PORTS.into_iter().enumerate().filter(|(n, _)| self.listens[*n])
+            {
                 let listener = Listener { vip, port: L4Port::new(port), protocol, zero: 0 };
                 let group = GroupId(service as u32);
                 let idle = Seconds(self.idle[service]);
@@ -186,8 +190,7 @@ impl Config {
 }
 
 fn group(targets: &[Place]) -> GroupImage {
-    let target =
-        |&(slot, port): &Place| Target { slot: id(1 + slot), port: L4Port::new(port), zero: [0; 2] };
+    let target = |&(slot, port): &Place| Target { slot: id(1 + slot), port: L4Port::new(port), zero: [0; 2] };
     let cells = if targets.is_empty() { 0 } else { 101 };
     GroupImage {
         targets: targets.iter().map(target).collect(),
@@ -199,7 +202,7 @@ const fn id(port: usize) -> InterfaceId {
     InterfaceId(port as u32)
 }
 
-fn vpc() -> Zone {
+pub(super) fn vpc() -> Zone {
     Zone::of_vpc(1).expect("a small number")
 }
 
