@@ -32,4 +32,4 @@ pub use error::Error;
 pub use object::{FamilySizes, Sizes};
 pub use pins::{Options, Released, release};
 pub use programs::ProgramSize;
-pub use tables::Tables;
+pub use tables::{Held, Tables};
