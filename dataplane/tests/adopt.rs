@@ -13,12 +13,15 @@ use nix::sched::{CloneFlags, unshare};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use weir_dataplane::flows::{FlowState, SideState};
 use weir_dataplane::image::Image;
-use weir_dataplane::{AttachPoint, Attachment, Dataplane, Error, Options, Origin, Tables, release};
-use weir_path::addr::{IfIndex, InterfaceId, Zone};
-use weir_path::flow::{Flow, FlowKey};
+use weir_dataplane::{AttachPoint, Attachment, Dataplane, Error, Options, Origin, Sizes, Tables, release};
+use weir_path::addr::{IfIndex, InterfaceId, Ip4, Ip6, L4Port, Mac, Zone};
+use weir_path::flow::end::End;
+use weir_path::flow::{Ends, Hop, Key, Key4, Key6, Life, Meta, Phase, RecordId, Side, Stamp, V4, V6};
 use weir_path::hash::HashKey;
 use weir_path::tables::{Egress, Interface};
+use weir_path::time::{Now, Seconds};
 
 /// A namespace with a veth pair, and a pin folder. The namespace goes with the thread, the folder on drop.
 struct Bed {
@@ -37,7 +40,7 @@ impl Bed {
         assert!(made.success());
         let index = |name: &str| IfIndex(nix::net::if_::if_nametoindex(name).unwrap());
         let pin_dir = PathBuf::from(format!("/sys/fs/bpf/weir-adopt-{name}-{}", std::process::id()));
-        let options = Options { pin_dir, max_flows: 1024 };
+        let options = Options { pin_dir, sizes: Sizes::small(1024) };
         Self { options, uplink: index("weir-a"), slot: index("weir-b") }
     }
 
@@ -101,46 +104,96 @@ fn what_was_written_is_there_for_the_next_process() {
         zone: Zone::of_vpc(7).unwrap(),
         ..Interface::default()
     };
-    let key = FlowKey { protocol: 6, zone: Zone::of_vpc(7).unwrap(), ..FlowKey::default() };
-    let flow = Flow { other: FlowKey { zone: Zone::of_binding(1).unwrap(), ..key }, ..Flow::default() };
-    {
+    let kept = {
         let first = Dataplane::open(&bed.options).unwrap();
+        let kept = flow(0, [key4(7, 1), key4(7, 2)], now(first.tables()));
         first.tables().set_interface(&interface).unwrap();
-        first.tables().insert_flow(&key, &flow).unwrap();
+        first.tables().insert_flows::<V4>(&[kept]).unwrap();
         let image = Image { hash_key: HashKey([7; 16]), ..Image::default() };
         assert_eq!(first.tables().apply(&image).unwrap(), 1);
-    }
+        kept
+    };
     let second = Dataplane::open(&bed.options).unwrap();
     assert_eq!(second.tables().interfaces().unwrap(), [interface]);
-    assert_eq!(second.tables().flows().unwrap(), [(key, flow)]);
+    assert_eq!(second.tables().flow_states::<V4>().unwrap(), [kept]);
     assert_eq!(second.tables().epoch().unwrap(), 1);
-    assert_eq!(second.tables().max_flows().unwrap(), 1024);
+    let (flows, half_open) = second.tables().max_flows::<V6>();
+    assert!(flows == 1024 && half_open > 1000, "{half_open} half-open flows are about 1,024");
+}
+
+fn key4(vpc: u32, host: u8) -> Key4 {
+    let ends = Ends {
+        src: Ip4([10, 0, 0, host]),
+        dst: Ip4([10, 0, 1, 1]),
+        sport: L4Port::new(1),
+        dport: L4Port::new(2),
+    };
+    Key4::new(ends, 6, Zone::of_vpc(vpc).unwrap())
+}
+
+fn key6(vpc: u32, host: u8) -> Key6 {
+    let ip = |last| Ip6([0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, last]);
+    let ends = Ends { src: ip(host), dst: ip(255), sport: L4Port::new(1), dport: L4Port::new(2) };
+    Key6::new(ends, 6, Zone::of_vpc(vpc).unwrap())
+}
+
+/// An established flow, just heard: the timer that runs must not end it.
+fn flow<K: Key>(record: u32, [original, reply]: [K; 2], now: Now) -> FlowState<K> {
+    const FIRST: u16 = 1;
+    let record = RecordId(record);
+    let side = |side| SideState {
+        hop: Hop::new(InterfaceId(1), Mac([2, 0, 0, 0, 0, 1])),
+        stamp: Stamp::new(record, FIRST, side, now),
+        ..SideState::default()
+    };
+    FlowState {
+        record,
+        life: Life::new(Phase::Established, FIRST, now),
+        keys: [original, reply],
+        meta: Meta { opened: now, idle: Seconds(350), ..Meta::default() },
+        sides: [side(Side::Original), side(Side::Reply)],
+    }
+}
+
+/// The time, once the dataplane's timer has written it down.
+fn now(tables: &Tables) -> Now {
+    loop {
+        match tables.now() {
+            Now(0) => std::thread::yield_now(),
+            now => return now,
+        }
+    }
 }
 
 #[test]
-fn ending_a_zone_takes_both_directions_of_its_flows_and_no_others() {
+fn ending_a_zones_flows_takes_both_directions_and_no_other_flow() {
     let bed = Bed::new("zone");
-    let dataplane = Dataplane::open(&bed.options).unwrap();
+    let mut dataplane = Dataplane::open(&bed.options).unwrap();
+    let now = now(dataplane.tables());
+    let [kept, ended] = [[key4(7, 1), key4(7, 2)], [key4(8, 3), key4(7, 4)]];
+    let [kept, ended] = [flow(0, kept, now), flow(1, ended, now)];
+    let [kept_6, ended_6] = [[key6(7, 1), key6(7, 2)], [key6(7, 3), key6(8, 4)]];
+    let [kept_6, ended_6] = [flow(0, kept_6, now), flow(1, ended_6, now)];
+    dataplane.tables().insert_flows::<V4>(&[kept, ended]).unwrap();
+    dataplane.tables().insert_flows::<V6>(&[kept_6, ended_6]).unwrap();
+    let gone = Zone::of_vpc(8).unwrap();
+    assert_eq!(dataplane.end_flows(|flow| flow.zones.contains(&gone)).unwrap(), 2);
     let tables = dataplane.tables();
-    for binding in [1, 2] {
-        let wire = FlowKey { protocol: binding as u8, zone: Zone::of_vpc(7).unwrap(), ..FlowKey::default() };
-        let slot = FlowKey { zone: Zone::of_binding(binding).unwrap(), ..wire };
-        tables.insert_flow(&wire, &Flow { other: slot, ..Flow::default() }).unwrap();
-        tables.insert_flow(&slot, &Flow { other: wire, ..Flow::default() }).unwrap();
-    }
-    assert_eq!(tables.forget_zone(Zone::of_binding(1).unwrap()).unwrap(), 2);
-    let left: Vec<_> = tables.flows().unwrap().into_iter().map(|(key, _)| key.protocol).collect();
-    assert_eq!(left, [2, 2]);
+    assert_eq!(tables.flow_states::<V4>().unwrap(), [kept]);
+    assert_eq!(tables.flow_states::<V6>().unwrap(), [kept_6]);
+    assert_eq!(tables.flow_keys::<V4>().unwrap().len(), 2, "no direction is left alone");
+    assert_eq!(tables.flow_keys::<V6>().unwrap().len(), 2, "no direction is left alone");
+    assert_eq!(tables.counters().unwrap().ended.get(&End::Removed), Some(&2));
 }
 
 #[test]
 fn a_flow_table_of_another_size_is_refused_with_both_sizes() {
     let bed = Bed::new("size");
     drop(Dataplane::open(&bed.options).unwrap());
-    let other = Options { max_flows: 2048, ..bed.options.clone() };
+    let other = Options { sizes: Sizes::small(2048), ..bed.options.clone() };
     let Err(error) = Dataplane::open(&other) else { panic!("it was adopted") };
     assert!(matches!(error, Error::Layout { found: 2048, expected: 4096, .. }), "{error}");
-    assert!(error.to_string().contains("set max_flows back"), "{error}");
+    assert!(error.to_string().contains("set max_flows"), "{error}");
 }
 
 #[test]
@@ -155,7 +208,7 @@ fn tables_of_another_schema_are_refused_and_left_alone() {
 
 #[test]
 fn a_folder_that_is_not_on_a_bpffs_is_refused_with_the_remedy() {
-    let options = Options { pin_dir: std::env::temp_dir().join("weir-not-bpffs"), max_flows: 1024 };
+    let options = Options { pin_dir: std::env::temp_dir().join("weir-not-bpffs"), sizes: Sizes::small(1024) };
     let Err(error) = Dataplane::open(&options) else { panic!("it was opened") };
     assert!(error.to_string().contains("mount -t bpf"), "{error}");
     assert!(!options.pin_dir.exists());
@@ -163,7 +216,7 @@ fn a_folder_that_is_not_on_a_bpffs_is_refused_with_the_remedy() {
 
 #[test]
 fn a_folder_with_a_dot_in_its_name_is_refused_by_name() {
-    let options = Options { pin_dir: "/sys/fs/bpf/weir.dotted".into(), max_flows: 1024 };
+    let options = Options { pin_dir: "/sys/fs/bpf/weir.dotted".into(), sizes: Sizes::small(1024) };
     let Err(error) = Dataplane::open(&options) else { panic!("it was opened") };
     assert!(matches!(error, Error::Dotted { .. }), "{error}");
 }
@@ -231,20 +284,4 @@ fn a_pin_folder_has_one_process() {
     assert!(matches!(release(bed.pin_dir()), Err(Error::Busy { .. })));
     drop(first);
     Dataplane::open(&bed.options).unwrap();
-}
-
-#[test]
-fn ending_an_interfaces_flows_leaves_those_of_others() {
-    let bed = Bed::new("interface");
-    let dataplane = Dataplane::open(&bed.options).unwrap();
-    let tables = dataplane.tables();
-    for id in [1, 2] {
-        let wire = FlowKey { protocol: id as u8, zone: Zone::of_vpc(7).unwrap(), ..FlowKey::default() };
-        let slot = FlowKey { zone: Zone::of_binding(id).unwrap(), ..wire };
-        let out = |id| Egress { id: InterfaceId(id), ..Egress::default() };
-        tables.insert_flow(&wire, &Flow { other: slot, egress: out(9), ..Flow::default() }).unwrap();
-        tables.insert_flow(&slot, &Flow { other: wire, egress: out(id), ..Flow::default() }).unwrap();
-    }
-    assert_eq!(tables.forget_interface(InterfaceId(1)).unwrap(), 2);
-    assert!(tables.flows().unwrap().iter().all(|(key, _)| key.protocol == 2));
 }

@@ -2,6 +2,7 @@
 //!
 //! Needs root and Linux 6.6, because the verifier is the kernel's.
 
+use weir_dataplane::Sizes;
 use weir_dataplane::test_run::Runner;
 
 /// Instructions, and instructions that the verifier walks. Raise them on purpose, with the reason in the commit.
@@ -10,7 +11,7 @@ const BUDGET: [(&str, u32, u32); 3] =
 
 #[test]
 fn the_programs_stay_within_their_budget() {
-    let runner = Runner::new(1024).unwrap();
+    let runner = Runner::new(&Sizes::small(1024)).unwrap();
     for size in runner.program_sizes().unwrap() {
         let (_, instructions, verified) = BUDGET.iter().find(|(name, ..)| *name == size.name).unwrap();
         println!(

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 use weir_path::Reason;
-use weir_testkit::executor::End;
-use weir_testkit::fixtures::all;
+use weir_testkit::executor::{End, Slice};
+use weir_testkit::fixtures::{all, stories};
 use weir_testkit::laws;
 
 #[test]
@@ -23,9 +23,10 @@ fn every_fixture_keeps_the_laws() {
 
 #[test]
 fn every_reason_is_reached_by_a_fixture() {
-    // One packet on its own can't get there: it takes a kernel that refuses to change a packet. The faulty
-    // packets of `faults.rs` do.
-    const NOT_BY_A_PACKET: [Reason; 1] = [Reason::Unchangeable];
+    // One packet on its own can't get there. `trouble.rs` gets to those that take a kernel that refuses to change
+    // a packet or another CPU, a story to the full budget, and `dataplane/tests` to programs that aren't joined.
+    const NOT_BY_A_PACKET: [Reason; 5] =
+        [Reason::Unchangeable, Reason::RaceLost, Reason::HalfOpenFull, Reason::NotReady, Reason::NoInterface];
     let reached: BTreeSet<_> = all().iter().map(|fixture| fixture.why).collect();
     let missing: Vec<_> =
         Reason::ALL.iter().filter(|why| !reached.contains(why) && !NOT_BY_A_PACKET.contains(why)).collect();
@@ -55,4 +56,19 @@ fn what_is_not_sent_is_expected_untouched() {
         assert_eq!(fixture.bytes, fixture.packet, "{}", fixture.says);
         assert_eq!(fixture.to, None, "{}", fixture.says);
     }
+}
+
+#[test]
+fn every_story_holds_on_the_slice() {
+    let broken: Vec<_> =
+        stories::all().iter().filter_map(|story| story.check(&mut Slice::default()).err()).collect();
+    assert!(broken.is_empty(), "{} stories do not hold\n{}", broken.len(), broken.join("\n"));
+}
+
+#[test]
+fn no_two_stories_say_the_same_and_some_reach_the_full_budget() {
+    let stories = stories::all();
+    let sentences: BTreeSet<_> = stories.iter().map(|story| story.says).collect();
+    assert_eq!(sentences.len(), stories.len());
+    assert!(stories.iter().flat_map(|story| story.reasons()).any(|why| why == Reason::HalfOpenFull));
 }

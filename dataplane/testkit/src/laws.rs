@@ -80,7 +80,8 @@ pub fn tables(before: &State, after: &State, walk: Walk, why: Reason) -> Result<
     let left = u64::from(matches!(why.class(), Class::Forwarded | Class::Answered));
     require(sent(after) == sent(before) + left, || format!("{why:?} must send {left} packets"))?;
 
-    let opened = u64::from(why == Reason::Opened);
+    let opened = after.opened - before.opened;
+    require(opened == u64::from(why == Reason::Opened), || format!("{why:?} opened {opened} flows"))?;
     let [was, is] = [before, after].map(|state| state.flows.count() as u64);
     let ended = after.all_ended() - before.all_ended();
     require(is + ended == was + opened, || {
@@ -101,9 +102,11 @@ fn moved<K: Keyed>(before: &FlowTable<K>, after: &FlowTable<K>) -> u64 {
 /// # Errors
 /// The numbers that differ.
 pub fn every_flow_is_accounted_for(world: &World, state: &State) -> Result<(), String> {
-    let opened = state.left(Reason::Opened) + world.flows.count() as u64;
+    let opened = state.opened + world.flows.count() as u64;
     let (live, ended) = (state.flows.count() as u64, state.all_ended());
-    require(opened == live + ended, || format!("{opened} flows opened, {live} are there, {ended} ended"))
+    require(opened == live + ended, || format!("{opened} flows opened, {live} are there, {ended} ended"))?;
+    let first = state.left(Reason::Opened);
+    require(first == state.opened, || format!("{} flows opened, by {first} first packets", state.opened))
 }
 
 /// Conservation at rest: what came in at each walk is what left it, and what was sent is what was to be sent.

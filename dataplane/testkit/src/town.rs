@@ -270,7 +270,7 @@ pub fn flow<A: InTown>(
         seen: Now(NOW.0 - 8),
         opened: Now(NOW.0 - 80),
         idle: idle(protocol),
-        expected: 1,
+        expected: 0,
         shifts: [0; 2],
     }
 }

@@ -2,6 +2,7 @@
 //! read out into.
 
 use crate::executor::Walk;
+use crate::town::TCP;
 use std::collections::BTreeMap;
 use weir_dataplane::flows::{FlowState, SideState};
 use weir_dataplane::image::Image;
@@ -137,6 +138,8 @@ pub struct State {
     pub flows: Flows,
     /// Entries that are no live flow's.
     pub strays: usize,
+    /// Flows that were opened.
+    pub opened: u64,
     /// Flows that ended, by why, where there were any.
     pub ended: BTreeMap<End, u64>,
     /// The counters of the walks that saw a packet.
@@ -206,7 +209,7 @@ impl<K: Keyed> FlowImage<K> {
     pub fn of(state: &FlowState<K>) -> Self {
         let FlowState { record, life, keys, meta, sides } = *state;
         let both = [Side::Original, Side::Reply];
-        let [original, reply] = sides;
+        let ([original, reply], [original_key, _]) = (sides, keys);
         let image = |side, state: SideState| {
             let own = Stamp::new(record, life.incarnation(), side, Now(0));
             let SideState { hop, counts, acknowledged, stamp } = state;
@@ -220,7 +223,7 @@ impl<K: Keyed> FlowImage<K> {
             seen: life.seen(),
             opened: meta.opened,
             idle: meta.idle,
-            expected: meta.expected,
+            expected: if original_key.protocol() == TCP { meta.expected } else { 0 },
             shifts: meta.shifts,
         }
     }

@@ -1,16 +1,20 @@
 //! The real programs as executors: single packets by kernel test run, in a network namespace with the town's
 //! devices.
 
-use nix::sched::{CloneFlags, unshare};
+use nix::sched::{CloneFlags, CpuSet, sched_getaffinity, sched_setaffinity, unshare};
+use nix::unistd::Pid;
 use std::collections::BTreeMap;
 use std::process::Command;
-use weir_dataplane::Tables;
 use weir_dataplane::counters::{Hook, HookCounters};
+use weir_dataplane::flows::FlowId;
 use weir_dataplane::test_run::{Program, Runner};
+use weir_dataplane::{Sizes, Tables};
 use weir_path::Reason;
 use weir_path::addr::IfIndex;
+use weir_path::flow::{Key, Key4, Key6, V4, V6};
+use weir_testkit::model::{sides, table};
 use weir_testkit::packets::{ETHERNET, SHORTEST_ON_TC};
-use weir_testkit::world::{Change, WalkCounters};
+use weir_testkit::world::{Change, FlowImage, Flows, WalkCounters};
 use weir_testkit::{End, Executor, Ran, State, Walk, World, town};
 
 /// Which kernel hook runs both walks.
@@ -20,15 +24,17 @@ pub(crate) enum On {
     Tc,
 }
 
-/// One hook's programs. A flow table's size is fixed when it is made, so there is a runner for each size.
+/// One hook's programs. A table's size is fixed when it is made, so there is a runner for each size.
 pub(crate) struct Kernel {
     on: On,
-    runners: BTreeMap<u32, Runner>,
-    max_flows: u32,
+    runners: Vec<(Sizes, Runner)>,
+    sizes: Sizes,
 }
 
-/// Puts this thread into a network namespace of its own that has the town's devices, two to a veth pair.
+/// Puts this thread into a network namespace of its own that has the town's devices, two to a veth pair; and onto one
+/// CPU, because each CPU has records and half-open places of its own.
 pub(crate) fn enter_town() {
+    stay_on_one_cpu();
     unshare(CloneFlags::CLONE_NEWNET).expect("a network namespace of our own: run this as root");
     for index in town::DEVICES.step_by(2) {
         let [one, other] = [index, index + 1].map(|index| index.to_string());
@@ -43,16 +49,27 @@ pub(crate) fn enter_town() {
     }
 }
 
+fn stay_on_one_cpu() {
+    let allowed = sched_getaffinity(Pid::from_raw(0)).expect("Linux tells where a thread may run");
+    let mut one = CpuSet::new();
+    let cpu = (0..CpuSet::count()).find(|cpu| allowed.is_set(*cpu).unwrap_or(false));
+    one.set(cpu.expect("a CPU to run on")).expect("a CPU that there is");
+    sched_setaffinity(Pid::from_raw(0), &one).expect("a thread may stay where it is");
+}
+
 impl Kernel {
     pub(crate) fn new(on: On) -> Self {
-        Self { on, runners: BTreeMap::new(), max_flows: 0 }
+        Self { on, runners: Vec::new(), sizes: town::world().sizes }
     }
 
     fn runner(&mut self) -> &mut Runner {
-        let max_flows = self.max_flows;
-        self.runners.entry(max_flows).or_insert_with(|| {
-            Runner::new(max_flows).expect("the programs load: this takes root and Linux 6.6")
-        })
+        let sizes = self.sizes;
+        let at = self.runners.iter().position(|(known, _)| *known == sizes).unwrap_or_else(|| {
+            let runner = Runner::new(&sizes).expect("the programs load: this takes root and Linux 6.6");
+            self.runners.push((sizes, runner));
+            self.runners.len() - 1
+        });
+        &mut self.runners[at].1
     }
 
     fn tables(&mut self) -> &Tables {
@@ -75,6 +92,23 @@ impl Kernel {
             _ => None,
         }
     }
+
+    /// Orders the end of a flow of either family, if it is there.
+    fn end_flow(&mut self, v4: Option<Key4>, v6: Option<Key6>) {
+        let is_it = |flow: &weir_dataplane::flows::Flow| {
+            let v4 = v4.is_some_and(|key| flow.original == key.ends().mapped() && is_in(flow, &key));
+            let v6 = v6.is_some_and(|key| flow.original == key.ends() && is_in(flow, &key));
+            if flow.id.is_v6 { v6 } else { v4 }
+        };
+        let flows = self.tables().flows();
+        let named: Vec<FlowId> = flows.into_iter().filter(is_it).map(|flow| flow.id).collect();
+        let ended = self.runner().end_flows(&named).unwrap();
+        assert_eq!(ended, named.len() as u64, "a flow that nobody else ends is ended by order");
+    }
+}
+
+fn is_in<K: Key>(flow: &weir_dataplane::flows::Flow, key: &K) -> bool {
+    flow.protocol == key.protocol() && flow.zones[0] == key.zone()
 }
 
 impl Executor for Kernel {
@@ -93,21 +127,24 @@ impl Executor for Kernel {
     }
 
     fn load(&mut self, world: &World) {
-        self.max_flows = world.max_flows;
+        self.sizes = world.sizes;
         let tables = self.tables();
         tables.clear().unwrap();
+        tables.set_now(world.now);
         world.interfaces.iter().for_each(|interface| tables.set_interface(interface).unwrap());
-        world.flows.iter().for_each(|(key, flow)| tables.insert_flow(key, flow).unwrap());
+        tables.insert_flows::<V4>(&world.states()).unwrap();
+        tables.insert_flows::<V6>(&world.states()).unwrap();
         tables.apply(&world.image).unwrap();
     }
 
     fn change(&mut self, change: &Change) {
-        let tables = self.tables();
         match change {
-            Change::Apply(image) => drop(tables.apply(image).unwrap()),
-            Change::Bind(interface) => tables.set_interface(interface).unwrap(),
-            Change::Insert(key, flow) => tables.insert_flow(key, flow).unwrap(),
-            Change::Remove(key) => tables.remove_flow(key).unwrap(),
+            Change::Apply(image) => drop(self.tables().apply(image).unwrap()),
+            Change::Bind(interface) => self.tables().set_interface(interface).unwrap(),
+            Change::SetNow(now) => self.tables().set_now(*now),
+            Change::EndV4(original) => self.end_flow(Some(*original), None),
+            Change::EndV6(original) => self.end_flow(None, Some(*original)),
+            Change::AgeStep => self.runner().age_step().unwrap(),
         }
     }
 
@@ -118,14 +155,19 @@ impl Executor for Kernel {
     }
 
     fn state(&mut self) -> State {
-        let counters = self.tables().counters().unwrap();
-        let flows = self.tables().flows().unwrap().into_iter().collect();
+        let tables = self.tables();
+        let counters = tables.counters().unwrap();
+        let v4 = table(tables.flow_states::<V4>().unwrap().iter().map(FlowImage::of).collect());
+        let v6 = table(tables.flow_states::<V6>().unwrap().iter().map(FlowImage::of).collect());
+        let entries = tables.flow_keys::<V4>().unwrap().len() + tables.flow_keys::<V6>().unwrap().len();
+        let strays = entries - sides(&v4) - sides(&v6);
         let mut walks = BTreeMap::new();
         for (hook, counted) in counters.hooks.into_iter().filter(|(_, counted)| counted.entered != 0) {
             let walk = self.walk_of(hook).unwrap_or_else(|| panic!("{hook:?} counted, but never ran"));
             walks.insert(walk, nonzero(&counted));
         }
-        State { flows, walks, sent: counters.sent }
+        let (opened, ended, sent) = (counters.opened, counters.ended, counters.sent);
+        State { flows: Flows { v4, v6 }, strays, opened, ended, walks, sent }
     }
 }
 

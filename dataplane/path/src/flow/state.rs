@@ -230,7 +230,7 @@ mod tests {
         };
         let meta = Meta { idle: Seconds(350), ..Meta::default() };
         for (phase, protocol, eighths) in [
-            (Phase::New, protocol::TCP, 240),
+            (Phase::New, protocol::TCP, 240_u32),
             (Phase::Answered, protocol::TCP, 240),
             (Phase::New, protocol::UDP, 248),
             (Phase::New, protocol::ICMP, 480),

@@ -16,6 +16,7 @@ use crate::random::Random;
 use crate::world::{Change, FlowImage, Keyed, State, World};
 use crate::{laws, town};
 use std::collections::VecDeque;
+use weir_path::Reason;
 use weir_path::addr::{IfIndex, Zone};
 use weir_path::flow::store::Room;
 use weir_path::flow::{Key4, Key6, RecordId, V4, V6};
@@ -23,11 +24,16 @@ use weir_path::tables::{Interface, Target};
 use weir_path::time::Now;
 
 /// Small, so that the tables are full most of the time.
-const MAX_FLOWS: u32 = 128;
+const MAX_FLOWS: u32 = 48;
 /// Few, so that a burst of first packets finds no place.
 const HALF_OPEN: u32 = 24;
 /// How many packets lie between two comparisons of all tables.
 const BETWEEN_COMPARISONS: usize = 5_000;
+
+/// What no sequence of single packets meets: it takes another CPU, a kernel that refuses to change a packet, programs
+/// that are not joined, or a slot's record that is taken away under a flow.
+pub const NOT_ALONE: [Reason; 4] =
+    [Reason::RaceLost, Reason::Unchangeable, Reason::NotReady, Reason::NoInterface];
 
 /// A packet, and where it comes from.
 #[derive(Clone, PartialEq, Eq, Debug)]

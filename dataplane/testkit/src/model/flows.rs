@@ -188,10 +188,15 @@ impl<F: Kept> FlowModel<F> {
     /// Records that no list holds and no flow has: how many will never be taken again.
     #[must_use]
     pub fn leaked(&self) -> usize {
-        let fresh = self.word(RoomWord::Fresh).min(u64::from(self.room.records)) as usize;
+        let fresh = self.used() as usize;
         let used = self.records.borrow().values().filter(|record| record.life.phase().is_live()).count();
         let free = (0..self.room.pots).map(|pot| self.free_in(pot)).sum::<usize>();
         fresh.saturating_sub(used + free)
+    }
+
+    /// How many records were ever taken.
+    pub(super) fn used(&self) -> u32 {
+        self.word(RoomWord::Fresh).min(u64::from(self.room.records)) as u32
     }
 
     fn free_in(&self, pot: u32) -> usize {

@@ -35,6 +35,7 @@ pub struct Model {
     now: Cell<Now>,
     v4: FlowModel<V4>,
     v6: FlowModel<V6>,
+    opened: Cell<u64>,
     ended: RefCell<BTreeMap<End, u64>>,
     walks: RefCell<BTreeMap<Walk, WalkCounters>>,
     sent: RefCell<BTreeMap<InterfaceId, u64>>,
@@ -87,6 +88,7 @@ impl Model {
             now: Cell::new(world.now),
             v4: FlowModel::new(world.sizes.v4, world.pots),
             v6: FlowModel::new(world.sizes.v6, world.pots),
+            opened: Cell::new(0),
             ended: RefCell::default(),
             walks: RefCell::default(),
             sent: RefCell::default(),
@@ -108,6 +110,12 @@ impl Model {
             Change::EndV6(original) => drop(self.from_nowhere().end_flow::<V6>(original)),
             Change::AgeStep => self.from_nowhere().age_step(),
         }
+    }
+
+    /// Enters a flow under a record that was never taken, as if another CPU had opened it.
+    pub fn put_flow<F: Held>(&self, flow: &FlowImage<F::Key>) {
+        let table = F::table(self);
+        table.insert(&flow.to_state(RecordId(table.used()), self.now()));
     }
 
     /// The tables as a packet sees them that comes in by `arrival`, on the first CPU.
@@ -160,6 +168,7 @@ impl Model {
         State {
             strays: self.v4.entries() + self.v6.entries() - whole,
             flows,
+            opened: self.opened.get(),
             ended: self.ended.borrow().clone(),
             walks: self.walks.borrow().clone(),
             sent: self.sent.borrow().clone(),
@@ -173,7 +182,7 @@ impl Model {
     pub fn write_down(&self, to: &mut impl std::fmt::Write) -> std::fmt::Result {
         self.v4.write_down(to)?;
         self.v6.write_down(to)?;
-        write!(to, "{} {:?} {:?} {:?}", self.epoch, self.now, self.ended, self.walks)
+        write!(to, "{} {:?} {:?} {:?} {:?}", self.epoch, self.now, self.opened, self.ended, self.walks)
     }
 
     fn apply(&mut self, image: &Image) {

@@ -79,10 +79,11 @@ impl<'a, W: Watch> View<'a, W> {
     fn age_family<F: Held>(&self) {
         let (now, times) = (self.now(), self.times(self.live()));
         let table = F::table(self.model);
+        let used = table.used();
         let mut ended = 0;
         for _ in 0..LOOKED_AT_IN_A_STEP {
             let id = RecordId(table.next_to_age.get());
-            let next = (id.0 + 1) % table.room.records;
+            let next = if id.0 + 1 < used { id.0 + 1 } else { 0 };
             table.next_to_age.set(next);
             ended += u32::from(age::<F, Self>(self, id, now, &times, false));
             if next == 0 || ended >= ENDED_IN_A_STEP {
@@ -218,6 +219,10 @@ impl<'a, F: Held, W: Watch> Flows<F> for View<'a, W> {
             RoomWord::Fresh | RoomWord::Hand => true,
         };
         is_there.then_some(WordAt { table, watch, which: Which::Room(which) })
+    }
+
+    fn made(&self) {
+        self.watch.access(Op::Tell, || self.model.opened.set(self.model.opened.get() + 1));
     }
 
     fn tell(&self, _: Self::Record, why: End, _: Life, _: &[Counts; 2]) {

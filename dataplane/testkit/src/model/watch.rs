@@ -22,7 +22,7 @@ pub enum Op {
     Claim,
     /// A key is removed.
     Remove,
-    /// The end of a flow is told.
+    /// A flow that was opened is counted, or the end of one is told.
     Tell,
     /// An entry's stamp is read.
     LoadStamp,
