@@ -9,7 +9,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 
-use etherparse::{Icmpv4Slice, NetSlice, SlicedPacket, TransportSlice};
+use etherparse::{
+    Icmpv4Slice, Ipv4Header, Ipv6Header, NetSlice, SlicedPacket, TcpSlice, TransportSlice, UdpSlice,
+};
 use nix::errno::Errno;
 use nix::sys::socket::{
     AddressFamily, LinkAddr, SockFlag, SockProtocol, SockType, recvfrom, setsockopt, socket, sockopt,
@@ -102,7 +104,7 @@ pub struct Verdicts {
     pub icmp: usize,
     /// Frames that GRO has merged.
     pub merged: usize,
-    /// Frames that are not IPv4.
+    /// Frames that are neither IPv4 nor IPv6, and what IPv6 says about neighbours.
     pub other: usize,
     /// What is wrong with the rest, frame by frame.
     pub wrong: Vec<String>,
@@ -125,33 +127,63 @@ impl Verdicts {
 
     fn judge(&mut self, frame: &[u8]) -> Result<(), String> {
         let packet = SlicedPacket::from_ethernet(frame).map_err(|error| error.to_string())?;
-        let Some(NetSlice::Ipv4(ip)) = &packet.net else {
-            self.other += 1;
-            return Ok(());
+        let pseudo = match &packet.net {
+            Some(NetSlice::Ipv4(ip)) => {
+                let header = ip.header().to_header();
+                must_be("IPv4 header", header.header_checksum, header.calc_header_checksum())?;
+                Pseudo::V4(header)
+            }
+            Some(NetSlice::Ipv6(ip)) => Pseudo::V6(ip.header().to_header()),
+            _ => {
+                self.other += 1;
+                return Ok(());
+            }
         };
-        let header = ip.header().to_header();
-        must_be("IPv4 header", header.header_checksum, header.calc_header_checksum())?;
-        let unfit = |error: &dyn std::fmt::Display| error.to_string();
         match &packet.transport {
             Some(TransportSlice::Tcp(tcp)) => {
-                let right =
-                    tcp.to_header().calc_checksum_ipv4(&header, tcp.payload()).map_err(|e| unfit(&e))?;
-                must_be("TCP", tcp.checksum(), right)?;
+                must_be("TCP", tcp.checksum(), pseudo.of_tcp(tcp)?)?;
                 self.tcp += 1;
             }
             Some(TransportSlice::Udp(udp)) => {
-                let right =
-                    udp.to_header().calc_checksum_ipv4(&header, udp.payload()).map_err(|e| unfit(&e))?;
-                must_be("UDP", udp.checksum(), right)?;
+                must_be("UDP", udp.checksum(), pseudo.of_udp(udp)?)?;
                 self.udp += 1;
             }
             Some(TransportSlice::Icmpv4(icmp)) => {
                 must_be("ICMP", icmp.checksum(), icmp_checksum(icmp))?;
                 self.icmp += 1;
             }
+            Some(TransportSlice::Icmpv6(_)) => self.other += 1,
+            // What IPv6 tells routers about groups is behind an extension header.
+            None if matches!(pseudo, Pseudo::V6(_)) => self.other += 1,
             other => return Err(format!("neither TCP, UDP nor ICMP: {other:?}")),
         }
         Ok(())
+    }
+}
+
+/// The header whose addresses a checksum covers.
+enum Pseudo {
+    V4(Ipv4Header),
+    V6(Ipv6Header),
+}
+
+impl Pseudo {
+    fn of_tcp(&self, tcp: &TcpSlice<'_>) -> Result<u16, String> {
+        let (header, payload) = (tcp.to_header(), tcp.payload());
+        let right = match self {
+            Self::V4(ip) => header.calc_checksum_ipv4(ip, payload),
+            Self::V6(ip) => header.calc_checksum_ipv6(ip, payload),
+        };
+        right.map_err(|error| error.to_string())
+    }
+
+    fn of_udp(&self, udp: &UdpSlice<'_>) -> Result<u16, String> {
+        let (header, payload) = (udp.to_header(), udp.payload());
+        let right = match self {
+            Self::V4(ip) => header.calc_checksum_ipv4(ip, payload),
+            Self::V6(ip) => header.calc_checksum_ipv6(ip, payload),
+        };
+        right.map_err(|error| error.to_string())
     }
 }
 
@@ -182,6 +214,13 @@ mod tests {
         frame
     }
 
+    fn udp_frame_of_ipv6() -> Vec<u8> {
+        let builder = PacketBuilder::ethernet2([2; 6], [4; 6]).ipv6([6; 16], [7; 16], 64).udp(1, 2);
+        let mut frame = Vec::new();
+        builder.write(&mut frame, b"odd").unwrap();
+        frame
+    }
+
     #[test]
     fn a_right_frame_is_counted_and_one_with_a_flipped_bit_is_wrong() {
         let right = tcp_frame();
@@ -190,6 +229,17 @@ mod tests {
             wrong[at] ^= 1;
             let verdicts = Verdicts::of(&[right.clone(), wrong]);
             assert_eq!((verdicts.tcp, verdicts.wrong.len()), (1, 1), "bit at {at}: {verdicts:?}");
+        }
+    }
+
+    #[test]
+    fn a_checksum_of_ipv6_covers_the_addresses_too() {
+        let right = udp_frame_of_ipv6();
+        for at in [14 + 8, 14 + 24, right.len() - 1] {
+            let mut wrong = right.clone();
+            wrong[at] ^= 1;
+            let verdicts = Verdicts::of(&[right.clone(), wrong]);
+            assert_eq!((verdicts.udp, verdicts.wrong.len()), (1, 1), "bit at {at}: {verdicts:?}");
         }
     }
 }

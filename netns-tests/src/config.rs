@@ -1,9 +1,14 @@
 //! The daemon's configuration, as a value that a test can vary.
 
 use std::fmt::Write as _;
+use std::net::IpAddr;
 use std::ops::RangeInclusive;
 
+use crate::ipv6::{GATEWAY6, SANDBOX6, VIP6};
 use crate::topology::{Testbed, UPLINK, VIP};
+
+/// More flows of IPv6 than any test has at once.
+const MAX_FLOWS_V6: u32 = 1 << 12;
 
 /// Where the uplink's program runs.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -30,27 +35,42 @@ pub struct Service {
     pub name: &'static str,
     /// The protocol.
     pub protocol: Protocol,
+    /// The VIP.
+    pub address: IpAddr,
     /// The port on the VIP.
     pub port: u16,
     /// The port in each sandbox.
     pub target_port: u16,
     /// Which sandboxes serve, counted from 1.
     pub sandboxes: RangeInclusive<usize>,
+    /// After how many seconds of silence its flows end, if not after what holds where nothing is said.
+    pub idle_timeout_s: Option<u16>,
 }
 
 impl Service {
     /// HTTP on port 80, served by nginx on [`crate::servers::HTTP_PORT`] of these sandboxes.
     #[must_use]
     pub fn web(sandboxes: RangeInclusive<usize>) -> Self {
-        let target_port = crate::servers::HTTP_PORT;
-        Self { name: "web", protocol: Protocol::Tcp, port: 80, target_port, sandboxes }
+        Self::tcp("web", 80, crate::servers::HTTP_PORT, sandboxes)
     }
 
     /// TCP on port 7, served by an echo server on [`crate::servers::ECHO_PORT`] of these sandboxes.
     #[must_use]
     pub fn echo(sandboxes: RangeInclusive<usize>) -> Self {
-        let target_port = crate::servers::ECHO_PORT;
-        Self { name: "echo", protocol: Protocol::Tcp, port: 7, target_port, sandboxes }
+        Self::tcp("echo", 7, crate::servers::ECHO_PORT, sandboxes)
+    }
+
+    /// TCP on a port of the VIP, served on a port of these sandboxes.
+    #[must_use]
+    pub fn tcp(name: &'static str, port: u16, target_port: u16, sandboxes: RangeInclusive<usize>) -> Self {
+        let address = VIP.into();
+        Self { name, protocol: Protocol::Tcp, address, port, target_port, sandboxes, idle_timeout_s: None }
+    }
+
+    /// The same on the VIP of IPv6, under another name.
+    #[must_use]
+    pub fn on_ipv6(self, name: &'static str) -> Self {
+        Self { name, address: VIP6.into(), ..self }
     }
 
     /// UDP on port 7, served by an echo server on [`crate::servers::ECHO_PORT`] of these sandboxes.
@@ -65,8 +85,12 @@ impl Service {
 pub struct Config {
     /// Where the uplink's program runs.
     pub hook: Hook,
-    /// How many flow entries the table has room for.
+    /// How many flows of IPv4 there is room for.
     pub max_flows: u32,
+    /// How many of them may be half-open, if not as many as Weir takes for a table of that size.
+    pub max_half_open: Option<u32>,
+    /// Seconds of `[timeouts]`, by their key, where they are not those of a real host.
+    pub timeouts: Vec<(&'static str, u16)>,
     /// The listeners.
     pub services: Vec<Service>,
 }
@@ -75,33 +99,47 @@ impl Config {
     /// With a flow table that is quickly made, and large enough for a test.
     #[must_use]
     pub fn new(hook: Hook, services: impl Into<Vec<Service>>) -> Self {
-        Self { hook, max_flows: 1 << 16, services: services.into() }
+        let services = services.into();
+        Self { hook, max_flows: 1 << 14, max_half_open: None, timeouts: Vec::new(), services }
     }
 
     /// The file's text.
     #[must_use]
     pub fn toml(&self, bed: &Testbed) -> String {
+        let mut text = String::from("version = 1\n\n") + &self.dataplane(bed);
+        if !self.timeouts.is_empty() {
+            let keys = self.timeouts.iter().map(|(key, seconds)| format!("{key} = {seconds}\n"));
+            text += &format!("\n[timeouts]\n{}", keys.collect::<String>());
+        }
+        if self.services.iter().any(|service| service.address.is_ipv6()) {
+            text += &format!("\n[sandbox]\naddress6 = \"{SANDBOX6}\"\ngateway6 = \"{GATEWAY6}\"\n");
+        }
         let hook = match self.hook {
             Hook::Xdp => "hook = \"xdp\"\nsenders_complete_checksums = true",
             Hook::Tc => "hook = \"tc\"",
         };
-        let mut text = format!(
-            "version = 1\n\n[dataplane]\npin_dir = \"{}\"\nstate_dir = \"{}\"\nmax_flows = {}\n\n\
-             [[vpc]]\nname = \"prod\"\n\n[[uplink]]\ninterface = \"{UPLINK}\"\nvpc = \"prod\"\n{hook}\n",
-            bed.pin_dir.display(),
-            bed.dir().join("state").display(),
-            self.max_flows,
+        text += &format!(
+            "\n[[vpc]]\nname = \"prod\"\n\n[[uplink]]\ninterface = \"{UPLINK}\"\nvpc = \"prod\"\n{hook}\n"
         );
-        for service in &self.services {
-            text += &service.toml(bed);
-        }
-        text
+        self.services.iter().fold(text, |text, service| text + &service.toml(bed))
+    }
+
+    fn dataplane(&self, bed: &Testbed) -> String {
+        let [pin_dir, state_dir] = [bed.pin_dir.clone(), bed.dir().join("state")];
+        let half_open = self.max_half_open.map(|flows| format!("max_half_open = {flows}\n"));
+        format!(
+            "[dataplane]\npin_dir = \"{}\"\nstate_dir = \"{}\"\nmax_flows = {}\nmax_flows_v6 = {MAX_FLOWS_V6}\n{}",
+            pin_dir.display(),
+            state_dir.display(),
+            self.max_flows,
+            half_open.unwrap_or_default(),
+        )
     }
 }
 
 impl Service {
     fn toml(&self, bed: &Testbed) -> String {
-        let Self { name, port, target_port, .. } = self;
+        let Self { name, address, port, target_port, .. } = self;
         let protocol = match self.protocol {
             Protocol::Tcp => "tcp",
             Protocol::Udp => "udp",
@@ -116,9 +154,11 @@ impl Service {
                 sandbox.netns.name(),
             );
         }
+        let idle = self.idle_timeout_s.map(|seconds| format!("idle_timeout = {seconds}\n"));
         text + &format!(
-            "\n[[listener]]\nname = \"{name}\"\nvpc = \"prod\"\naddress = \"{VIP}\"\nport = {port}\n\
-             protocol = \"{protocol}\"\ntarget_group = \"{name}\"\n"
+            "\n[[listener]]\nname = \"{name}\"\nvpc = \"prod\"\naddress = \"{address}\"\nport = {port}\n\
+             protocol = \"{protocol}\"\ntarget_group = \"{name}\"\n{}",
+            idle.unwrap_or_default()
         )
     }
 }

@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::process::Command;
 
 use serde_json::Value;
 use weir_path::reason::{Class, Reason};
 
 use crate::error::Error;
 use crate::netns::Netns;
+use crate::process;
 
 /// What one of Weir's hooks counted.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -25,6 +27,10 @@ pub struct Counters {
     pub hooks: BTreeMap<String, HookCounters>,
     /// Packets sent, by the interface's name.
     pub sent: BTreeMap<String, u64>,
+    /// Flows that ended, by why. Zeros are left out.
+    pub ended: BTreeMap<String, u64>,
+    /// Ends that `weir events` was not told.
+    pub events_lost: u64,
 }
 
 impl Counters {
@@ -46,7 +52,17 @@ impl Counters {
             let name = interface.get("name")?.as_str()?.to_owned();
             *counters.sent.entry(name).or_default() += interface.get("packets")?.as_u64()?;
         }
+        for end in printed.get("ended")?.as_array()? {
+            counters.ended.insert(end.get("reason")?.as_str()?.to_owned(), end.get("flows")?.as_u64()?);
+        }
+        counters.events_lost = printed.get("events_lost")?.as_u64()?;
         Some(counters)
+    }
+
+    /// Flows that ended for this reason.
+    #[must_use]
+    pub fn ended(&self, reason: &str) -> u64 {
+        self.ended.get(reason).copied().unwrap_or(0)
     }
 
     /// Packets that left for this reason, over all hooks.
@@ -116,6 +132,17 @@ fn packets(netns: &Netns, device: &str, field: &str) -> Result<u64, Error> {
     })
 }
 
+/// Packets that the devices of a namespace had no room for, on the way in and out, as the kernel counts them.
+pub fn dropped(netns: &Netns) -> Result<u64, Error> {
+    let mut command = Command::new("ip");
+    let links = process::json(command.args(["-n", netns.name(), "-j", "-s", "link", "show"]))?;
+    let of_link = |link: &Value| {
+        let fields = ["/stats64/rx/dropped", "/stats64/tx/dropped"];
+        fields.iter().filter_map(|field| link.pointer(field)?.as_u64()).sum::<u64>()
+    };
+    Ok(links.as_array().into_iter().flatten().map(of_link).sum())
+}
+
 /// How XDP runs on a device, as the kernel says.
 pub fn xdp_mode(netns: &Netns, device: &str) -> Result<&'static str, Error> {
     // XDP_ATTACHED_* of the kernel's if_link.h.
@@ -131,10 +158,46 @@ pub fn xdp_mode(netns: &Netns, device: &str) -> Result<&'static str, Error> {
 /// A counter of `/proc/net/snmp` in a namespace, like `Tcp` `RetransSegs`.
 pub fn snmp(netns: &Netns, protocol: &str, counter: &str) -> Result<u64, Error> {
     // Not /proc/net: that is the namespace of the process, and only this thread has entered another.
-    const FILE: &str = "/proc/thread-self/net/snmp";
+    counter_of("/proc/thread-self/net/snmp", netns, protocol, counter)
+}
+
+/// Segments with data or a FIN that were sent again from a namespace: those of handshakes are left out.
+pub fn retransmissions(netns: &Netns) -> Result<u64, Error> {
+    let of_handshakes = handshake_retransmissions(netns)?;
+    Ok(snmp(netns, "Tcp", "RetransSegs")?.saturating_sub(of_handshakes))
+}
+
+/// Segments sent again from a namespace that had really been lost: for one that came twice, since it was only late,
+/// the receiver says so (RFC 2883).
+pub fn losses(netns: &Netns) -> Result<u64, Error> {
+    let came_twice = ["TCPDSACKRecv", "TCPDSACKOfoRecv"]
+        .iter()
+        .map(|counter| counter_of("/proc/thread-self/net/netstat", netns, "TcpExt", counter))
+        .sum::<Result<u64, Error>>()?;
+    Ok(retransmissions(netns)?.saturating_sub(came_twice))
+}
+
+/// SYNs and SYN-ACKs that were sent again from a namespace.
+pub fn handshake_retransmissions(netns: &Netns) -> Result<u64, Error> {
+    counter_of("/proc/thread-self/net/netstat", netns, "TcpExt", "TCPSynRetrans")
+}
+
+/// A counter of `/proc/net/snmp6` in a namespace, like `Udp6InCsumErrors`.
+pub fn snmp6(netns: &Netns, counter: &str) -> Result<u64, Error> {
+    const FILE: &str = "/proc/thread-self/net/snmp6";
     let text = netns.enter(|| fs::read_to_string(FILE))?.map_err(Error::file("read", FILE))?;
-    snmp_of(&text, protocol, counter).ok_or_else(|| Error::Output {
+    let value = text.lines().find_map(|line| line.strip_prefix(counter)?.trim().parse().ok());
+    value.ok_or_else(|| Error::Output {
         command: format!("{FILE} in {}", netns.name()),
+        why: format!("no {counter}"),
+        output: text,
+    })
+}
+
+fn counter_of(file: &'static str, netns: &Netns, protocol: &str, counter: &str) -> Result<u64, Error> {
+    let text = netns.enter(move || fs::read_to_string(file))?.map_err(Error::file("read", file))?;
+    snmp_of(&text, protocol, counter).ok_or_else(|| Error::Output {
+        command: format!("{file} in {}", netns.name()),
         why: format!("no {counter} of {protocol}"),
         output: text,
     })
@@ -166,8 +229,8 @@ mod tests {
             entered: 10,
             reasons: BTreeMap::from([("to_slot".into(), 8), ("opened".into(), 1)]),
         };
-        let counters =
-            Counters { sent: BTreeMap::new(), hooks: BTreeMap::from([("uplink-xdp".into(), hook)]) };
+        let hooks = BTreeMap::from([("uplink-xdp".into(), hook)]);
+        let counters = Counters { hooks, ..Counters::default() };
         assert_eq!(counters.conservation_diff(), 1);
     }
 }

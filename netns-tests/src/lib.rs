@@ -7,11 +7,15 @@
 //! Each test in `tests/` is one promise. `weir-demo` is the whole story at once.
 #![forbid(unsafe_code)]
 
+pub mod busy;
 pub mod capture;
 pub mod config;
 pub mod counters;
 pub mod error;
+pub mod flood;
+pub mod flows;
 pub mod guest;
+pub mod ipv6;
 pub mod leftovers;
 pub mod load;
 pub mod netns;

@@ -33,7 +33,7 @@ pub struct Netns {
 impl Netns {
     /// Makes a namespace. One of the same name that is there already is an error: it is not ours to take.
     ///
-    /// IPv6 is off in it: nothing of IPv6 is tested yet, and neighbour discovery would disturb exact counts.
+    /// IPv6 is off in it until it is allowed: what it says by itself would disturb exact counts.
     pub fn add(name: impl Into<String>) -> Result<Self, Error> {
         let name = name.into();
         run("ip", &["netns", "add", &name])?;
@@ -42,6 +42,23 @@ impl Netns {
         netns.sysctl("net.ipv6.conf.default.disable_ipv6", "1")?;
         netns.ip(&["link", "set", "lo", "up"])?;
         Ok(netns)
+    }
+
+    /// Turns IPv6 on at these devices, without what it does by itself: no address is made up or tested, no router
+    /// is looked for.
+    pub fn allow_ipv6(&self, devices: &[&str]) -> Result<(), Error> {
+        const QUIET: [(&str, &str); 5] = [
+            ("addr_gen_mode", "1"),
+            ("accept_dad", "0"),
+            ("accept_ra", "0"),
+            ("router_solicitations", "0"),
+            ("disable_ipv6", "0"),
+        ];
+        self.sysctl("net.ipv6.conf.all.disable_ipv6", "0")?;
+        for (device, (key, value)) in devices.iter().flat_map(|device| QUIET.map(|pair| (device, pair))) {
+            self.sysctl(&format!("net.ipv6.conf.{device}.{key}"), value)?;
+        }
+        Ok(())
     }
 
     /// Its name under [`NETNS_DIR`].
@@ -73,6 +90,17 @@ impl Netns {
         command.args(["-n", &self.name, "-j", "-s", "-d", "link", "show", "dev", device]);
         let mut links = json(&mut command)?;
         Ok(links.get_mut(0).map(Value::take).unwrap_or_default())
+    }
+
+    /// The MAC of a device.
+    pub fn mac(&self, device: &str) -> Result<String, Error> {
+        let link = self.link(device)?;
+        let mac = link.get("address").and_then(Value::as_str).map(str::to_owned);
+        mac.ok_or_else(|| Error::Output {
+            command: format!("ip -n {} -j -s -d link show dev {device}", self.name),
+            why: "no address".into(),
+            output: link.to_string(),
+        })
     }
 
     /// A command that will run inside.
@@ -109,13 +137,13 @@ impl Netns {
 
     /// Does something inside, in a thread that lives just for it, and returns what came of it.
     pub fn enter<T: Send + 'static>(&self, act: impl FnOnce() -> T + Send + 'static) -> Result<T, Error> {
-        let path = self.path();
-        let file = File::open(&path).map_err(Error::file("open", &path))?;
-        let inside = thread::spawn(move || {
-            setns(file, CloneFlags::CLONE_NEWNET).map_err(Error::io(format!("enter {}", path.display())))?;
-            Ok(act())
-        });
-        inside.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        self.door().enter(act)
+    }
+
+    /// A way in for another thread, which does not keep the namespace alive.
+    #[must_use]
+    pub fn door(&self) -> Door {
+        Door { path: self.path() }
     }
 
     /// Deletes it now, to hear of a refusal.
@@ -130,6 +158,25 @@ impl Drop for Netns {
             // The leftover check says whether this worked.
             let _: Result<String, Error> = run("ip", &["netns", "del", &self.name]);
         }
+    }
+}
+
+/// A way into a namespace, without a say in how long it lives.
+#[derive(Clone, Debug)]
+pub struct Door {
+    path: PathBuf,
+}
+
+impl Door {
+    /// Does something inside, in a thread that lives just for it, and returns what came of it.
+    pub fn enter<T: Send + 'static>(&self, act: impl FnOnce() -> T + Send + 'static) -> Result<T, Error> {
+        let path = self.path.clone();
+        let file = File::open(&path).map_err(Error::file("open", &path))?;
+        let inside = thread::spawn(move || {
+            setns(file, CloneFlags::CLONE_NEWNET).map_err(Error::io(format!("enter {}", path.display())))?;
+            Ok(act())
+        });
+        inside.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{self, Read as _, Write as _};
-use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -83,6 +83,7 @@ fn nginx_config(name: &str, home: &Path, dir: &Path) -> String {
     format!(
         "daemon off;\nmaster_process off;\npid {home}/nginx.pid;\nevents {{ worker_connections 1024; }}\n\
          http {{\n  access_log off;\n{temp_paths}  server {{\n    listen {HTTP_PORT} backlog=1024;\n    \
+         listen [::]:{HTTP_PORT} backlog=1024;\n    \
          location / {{ default_type text/plain; return 200 \"{name}\\n\"; }}\n    \
          location /files/ {{ root {dir}; }}\n  }}\n}}\n",
         home = home.display(),
@@ -98,11 +99,16 @@ pub struct Echo {
 }
 
 impl Echo {
-    /// UDP, on all addresses of a namespace.
+    /// UDP, on all IPv4 addresses of a namespace.
     pub fn udp(netns: &Netns, port: u16) -> Result<Self, Error> {
+        Self::udp_at(netns, (Ipv4Addr::UNSPECIFIED, port).into())
+    }
+
+    /// UDP, on an address of a namespace.
+    pub fn udp_at(netns: &Netns, at: SocketAddr) -> Result<Self, Error> {
         let socket = netns
-            .enter(move || UdpSocket::bind(("0.0.0.0", port)))?
-            .map_err(Error::io(format!("listen on UDP port {port} in {}", netns.name())))?;
+            .enter(move || UdpSocket::bind(at))?
+            .map_err(Error::io(format!("listen on UDP {at} in {}", netns.name())))?;
         socket.set_read_timeout(Some(LOOK)).map_err(Error::io("set a time limit on a socket"))?;
         Ok(Self::serve(move |ends| {
             let mut buffer = [0; LARGEST_DATAGRAM];
@@ -115,11 +121,16 @@ impl Echo {
         }))
     }
 
-    /// TCP, on all addresses of a namespace, one thread for each connection.
+    /// TCP, on all IPv4 addresses of a namespace, one thread for each connection.
     pub fn tcp(netns: &Netns, port: u16) -> Result<Self, Error> {
+        Self::tcp_at(netns, (Ipv4Addr::UNSPECIFIED, port).into())
+    }
+
+    /// TCP, on an address of a namespace, one thread for each connection.
+    pub fn tcp_at(netns: &Netns, at: SocketAddr) -> Result<Self, Error> {
         let listener = netns
-            .enter(move || TcpListener::bind(("0.0.0.0", port)))?
-            .map_err(Error::io(format!("listen on TCP port {port} in {}", netns.name())))?;
+            .enter(move || TcpListener::bind(at))?
+            .map_err(Error::io(format!("listen on TCP {at} in {}", netns.name())))?;
         listener.set_nonblocking(true).map_err(Error::io("unblock a socket"))?;
         Ok(Self::serve(move |ends| {
             thread::scope(|scope| {

@@ -1,15 +1,19 @@
 //! A client's side of a conversation that lasts: sockets of this process, made in a namespace.
 
-use std::io::{self, Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream, UdpSocket};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::thread::{self, JoinHandle};
+use std::io::{Read as _, Write as _};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, TcpStream, UdpSocket};
+use std::os::fd::AsRawFd as _;
+use std::thread;
 use std::time::Duration;
 
+use nix::libc;
+use nix::sys::socket::{
+    AddressFamily, SockFlag, SockType, SockaddrIn, bind, connect, setsockopt, socket, sockopt,
+};
+use nix::sys::time::TimeVal;
+
 use crate::error::Error;
-use crate::netns::Netns;
-use crate::waiting::{PATIENCE, until};
+use crate::netns::{Door, Netns};
 
 /// How long an answer may take: longer than the first retransmissions of a lost packet.
 const ANSWER: Duration = Duration::from_secs(5);
@@ -21,8 +25,22 @@ pub struct Conversation(TcpStream);
 impl Conversation {
     /// Connects.
     pub fn begin(from: &Netns, to: SocketAddr) -> Result<Self, Error> {
-        let stream = from.enter(move || TcpStream::connect_timeout(&to, ANSWER))?;
-        let stream = stream.map_err(Error::io(format!("connect to {to} from {}", from.name())))?;
+        Self::begin_by(&from.door(), to)
+    }
+
+    /// Connects from the namespace that a door leads to.
+    pub fn begin_by(door: &Door, to: SocketAddr) -> Result<Self, Error> {
+        let stream = door.enter(move || TcpStream::connect_timeout(&to, ANSWER))?;
+        Self::over(stream.map_err(Error::io(format!("connect to {to}")))?)
+    }
+
+    /// Connects from a port of the client, at once again after the last connection from there.
+    pub fn begin_from(from: &Netns, port: u16, to: SocketAddrV4) -> Result<Self, Error> {
+        let stream = from.enter(move || connect_from(port, to))?;
+        Self::over(stream.map_err(Error::io(format!("connect to {to} from port {port} of {}", from.name())))?)
+    }
+
+    fn over(stream: TcpStream) -> Result<Self, Error> {
         stream.set_read_timeout(Some(ANSWER)).map_err(Error::io("set a time limit on a socket"))?;
         stream.set_nodelay(true).map_err(Error::io("turn off Nagle's algorithm"))?;
         Ok(Self(stream))
@@ -31,6 +49,17 @@ impl Conversation {
     /// The client's end, as the client sees it.
     pub fn local_address(&self) -> Result<SocketAddr, Error> {
         self.0.local_addr().map_err(Error::io("ask for a socket's address"))
+    }
+
+    /// Ends the connection by a RST, as a program does that does not care any more (SO_LINGER of no time).
+    pub fn reset(self) -> Result<(), Error> {
+        let at_once = libc::linger { l_onoff: 1, l_linger: 0 };
+        setsockopt(&self.0, sockopt::Linger, &at_once).map_err(Error::io("set SO_LINGER"))
+    }
+
+    /// Waits until the other side says that it is done.
+    pub fn hear_the_end(&mut self) -> Result<bool, Error> {
+        self.0.read(&mut [0]).map(|len| len == 0).map_err(Error::io("wait for the end of a connection"))
     }
 
     /// Says something, and hears whether just that comes back.
@@ -55,53 +84,20 @@ impl Conversation {
     }
 }
 
-/// A conversation that goes on without a pause, in a thread of its own.
-#[derive(Debug)]
-pub struct Chat {
-    ends: Arc<AtomicBool>,
-    exchanges: Arc<AtomicU64>,
-    thread: JoinHandle<Result<(), Error>>,
-}
-
-impl Chat {
-    /// Begins to talk.
-    #[must_use]
-    pub fn begin(mut conversation: Conversation) -> Self {
-        let (ends, exchanges) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
-        let (told, count) = (Arc::clone(&ends), Arc::clone(&exchanges));
-        let thread = thread::spawn(move || {
-            while !told.load(Ordering::Relaxed) {
-                let words = count.fetch_add(1, Ordering::Relaxed).to_be_bytes();
-                if !conversation.exchange(&words)? {
-                    let source = io::Error::other(format!("{words:?} came back as something else"));
-                    return Err(Error::Io { what: "hear an echo".into(), source });
-                }
-            }
-            Ok(())
-        });
-        Self { ends, exchanges, thread }
-    }
-
-    /// Waits until something more was said and heard.
-    pub fn wait_for_more(&self) -> Result<(), Error> {
-        // One may be on its way already, so the second one from here is surely new.
-        let enough = self.exchanges.load(Ordering::Relaxed) + 2;
-        until("another exchange on a long connection", PATIENCE, String::new, || {
-            let is_over = self.thread.is_finished();
-            Ok((is_over || self.exchanges.load(Ordering::Relaxed) >= enough).then_some(()))
-        })
-    }
-
-    /// Ends the conversation. An error if anything was lost or changed.
-    pub fn end(self) -> Result<(), Error> {
-        self.ends.store(true, Ordering::Relaxed);
-        self.thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-    }
+fn connect_from(port: u16, to: SocketAddrV4) -> nix::Result<TcpStream> {
+    let socket = socket(AddressFamily::Inet, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
+    setsockopt(&socket, sockopt::ReuseAddr, &true)?;
+    // Of connect, too.
+    setsockopt(&socket, sockopt::SendTimeout, &TimeVal::new(ANSWER.as_secs() as i64, 0))?;
+    bind(socket.as_raw_fd(), &SockaddrIn::from(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, port)))?;
+    connect(socket.as_raw_fd(), &SockaddrIn::from(to))?;
+    Ok(TcpStream::from(socket))
 }
 
 /// Sends a datagram and returns the answer. One from any other address than `to` would not be heard.
 pub fn ask_by_udp(from: &Netns, to: SocketAddr, words: &[u8]) -> Result<Vec<u8>, Error> {
-    let socket = from.enter(|| UdpSocket::bind("0.0.0.0:0"))?.map_err(Error::io("make a UDP socket"))?;
+    let socket =
+        from.enter(move || UdpSocket::bind(any_port(to)))?.map_err(Error::io("make a UDP socket"))?;
     let what = format!("ask {to} by UDP from {}", from.name());
     let asked = socket
         .connect(to)
@@ -114,4 +110,11 @@ pub fn ask_by_udp(from: &Netns, to: SocketAddr, words: &[u8]) -> Result<Vec<u8>,
             Ok(answer)
         });
     asked.map_err(Error::io(what))
+}
+
+/// What to bind to for a conversation with `to`, where the own address and port do not matter.
+#[must_use]
+pub fn any_port(to: SocketAddr) -> SocketAddr {
+    let any: IpAddr = if to.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+    SocketAddr::new(any, 0)
 }

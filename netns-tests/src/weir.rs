@@ -10,6 +10,7 @@ use nix::sys::signal::Signal;
 use crate::config::Config;
 use crate::counters::Counters;
 use crate::error::Error;
+use crate::flows::{Events, Flow};
 use crate::notify::Notifications;
 use crate::process::{self, Process};
 use crate::requirements::weir_binary;
@@ -111,6 +112,25 @@ impl Weir {
             why: "not the fields that counters have".into(),
             output: printed.to_string(),
         })
+    }
+
+    /// `weir get flows`, which works beside a dead daemon as well.
+    pub fn flows(&self) -> Result<Vec<Flow>, Error> {
+        let mut command = self.command(&["get", "flows", "-o", "json"]);
+        let line = process::shown(&command);
+        let printed = process::json(&mut command)?;
+        serde_json::from_value(printed.clone()).map_err(|error| Error::Output {
+            command: line,
+            why: error.to_string(),
+            output: printed.to_string(),
+        })
+    }
+
+    /// Starts `weir events`, and waits until it listens.
+    pub fn events(&self) -> Result<Events, Error> {
+        let log = self.log.with_file_name("events.log");
+        let mut command = self.command(&["events", "--json"]);
+        Events::begin(Process::start("weir events", &mut command, &log)?, log)
     }
 
     /// Everything the daemon wrote to its log, over all its lives.

@@ -8,11 +8,12 @@
 
 use std::time::{Duration, Instant};
 
+use weir_netns_tests::busy::Chat;
 use weir_netns_tests::config::{Config, Hook, Service};
 use weir_netns_tests::counters::snmp;
 use weir_netns_tests::error::Tested;
 use weir_netns_tests::load::{self, Load};
-use weir_netns_tests::talk::{Chat, Conversation};
+use weir_netns_tests::talk::Conversation;
 use weir_netns_tests::topology::{Topology, VIP, vip};
 use weir_path::Reason;
 
