@@ -1,7 +1,7 @@
 //! How long the flow tables take to read: `cargo run --release --example flows_time -- 2000000`, as root.
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a program for a person at a terminal")]
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use weir_dataplane::flows::{FlowState, SideState};
 use weir_dataplane::test_run::Runner;
 use weir_dataplane::{FamilySizes, Sizes};
@@ -17,12 +17,22 @@ fn main() {
     let flows: Vec<_> = (0..count).map(flow).collect();
     tables.insert_flows::<V4>(&flows).unwrap();
 
-    let begun = Instant::now();
-    let seen = tables.flows().len();
-    println!("{seen} flows without what they carried: {:?}", begun.elapsed());
-    let begun = Instant::now();
-    let seen = tables.counted_flows().unwrap().len();
-    println!("{seen} flows with it: {:?}", begun.elapsed());
+    timed("flows without what they carried", || tables.flows().len());
+    timed("keys", || tables.flow_keys::<V4>().unwrap().len());
+    timed("flows with what they carried", || tables.counted_flows().unwrap().len());
+}
+
+/// Prints how long this took, and how much of it the process had a CPU.
+fn timed(what: &str, read: impl FnOnce() -> usize) {
+    let (begun, busy) = (Instant::now(), on_cpu());
+    let seen = read();
+    println!("{seen} {what}: {:?}, {:?} on the CPU", begun.elapsed(), on_cpu() - busy);
+}
+
+/// `/proc/self/schedstat` (Documentation/scheduler/sched-stats.rst): the first number is nanoseconds on a CPU.
+fn on_cpu() -> Duration {
+    let text = std::fs::read_to_string("/proc/self/schedstat").unwrap();
+    Duration::from_nanos(text.split_whitespace().next().unwrap().parse().unwrap())
 }
 
 /// The flow in this record.

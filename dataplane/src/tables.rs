@@ -204,12 +204,9 @@ impl Tables {
     /// # Errors
     /// [`Error::Table`].
     pub fn counted_flows(&self) -> Result<Vec<(Flow, [Counts; 2])>, Error> {
-        let v4 = self.v4.list_in_full()?;
-        let v6 = self.v6.list_in_full()?;
-        let counts = |sides: [crate::flows::SideState; 2]| sides.map(|side| side.counts);
-        let v4 = v4.into_iter().map(|flow| (flow.to_flow(false), counts(flow.sides)));
-        let v6 = v6.into_iter().map(|flow| (flow.to_flow(true), counts(flow.sides)));
-        Ok(v4.chain(v6).collect())
+        let mut flows = self.v4.counted()?;
+        flows.extend(self.v6.counted()?);
+        Ok(flows)
     }
 
     /// Every flow of one family, whole.
