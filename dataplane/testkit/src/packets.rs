@@ -19,6 +19,8 @@ pub use v6::{Packet6, packet6, tcp6, udp6};
 pub const ETHERNET: usize = 14;
 /// The shortest frame that a kernel test run takes on TC: Ethernet and an IPv4 header.
 pub const SHORTEST_ON_TC: usize = ETHERNET + 20;
+/// The same where the frame says that it is IPv6: Ethernet and an IPv6 header.
+pub const SHORTEST_V6_ON_TC: usize = ETHERNET + 40;
 
 /// One end of a conversation, as the packet names it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

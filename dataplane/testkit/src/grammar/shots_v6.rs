@@ -3,7 +3,7 @@
 use super::{Grammar, original};
 use crate::executor::Walk;
 use crate::model::Model;
-use crate::packets::{Body, Packet6, Party, SHORTEST_ON_TC, flag, packet6, spoil, tcp6, udp6};
+use crate::packets::{Body, Packet6, Party, SHORTEST_V6_ON_TC, flag, packet6, spoil, tcp6, udp6};
 use crate::town::{self, CLIENT_6, DNS_6, FLEET_6, PROD, SANDBOX_6, TCP, UDP, WEB_6};
 use weir_path::addr::Ip6;
 use weir_path::flow::{Key, Phase};
@@ -84,7 +84,7 @@ pub(super) fn mangled(g: &mut Grammar, model: &Model) {
         bytes = spoil::put(bytes, at, &[value]);
     }
     if g.random.once_in(3) {
-        bytes = spoil::cut(bytes, SHORTEST_ON_TC + g.random.below(80));
+        bytes = spoil::cut(bytes, SHORTEST_V6_ON_TC + g.random.below(60));
     }
     g.send(walk, at.egress.ifindex, bytes);
 }
