@@ -12,6 +12,7 @@ pub(crate) fn run(workspace: &Workspace, which: &str, flags: &[&str]) -> Result<
         "program" => {
             (Scope::Everything, &["run", "--release", "--package=weir-benches", "--bin=program", "--"])
         }
+        "flows" => (Scope::Everything, &["run", "--release", "--package=weir-benches", "--bin=flows", "--"]),
         other => return Err(Error::Usage { given: format!("bench {other}"), usage: crate::USAGE }),
     };
     setup::make_ready(workspace, scope, &format!("bench {which}"))?;

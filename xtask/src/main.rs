@@ -27,7 +27,8 @@ Usage: cargo xtask COMMAND
   test [--long]    set-up, then everything: format, lints, docs, every test; --long adds the slow ones (root)
   check            format, lints, and the tests that need neither root nor a kernel
   bench path       the packet path on a slice, in user space
-  bench program    the programs in the kernel: nanoseconds a packet (root)
+  bench program    the programs in the kernel: nanoseconds a packet, an open, an end (root)
+  bench flows      many flows: opened and ended on two CPUs, aged, listed (root)
   docs [--check]   write docs/reasons.md from the source; with --check only compare
 ";
 

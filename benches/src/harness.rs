@@ -1,0 +1,193 @@
+//! The harness that packets are measured in.
+//!
+//! ```text
+//! kernel test run ─► harness (restores the frame, picks a flow) ─tail call─► empty | floor | Weir's program
+//! ```
+//!
+//! A test run that repeats feeds a program its own output. So a program of `benches/ebpf/` makes each packet
+//! afresh and calls the one under test; what it costs itself, with an empty program behind it, is taken off.
+
+use crate::Outcome;
+use crate::frames::{FRAME, Shot};
+use aya::maps::{Array, DevMap, HashMap, Map, MapData, ProgramArray};
+use aya::programs::{Program, ProgramFd, TestRun, TestRunOptions};
+use aya::{Ebpf, EbpfLoader, VerifierLogLevel};
+use weir_path::addr::IfIndex;
+
+static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("WEIR_BENCH_OBJECT_PATH"));
+
+/// Programs that are run without a tail call, or that are called.
+const XDP: [&str; 7] =
+    ["harness", "empty", "floor", "bare_insert_v4", "bare_remove_v4", "bare_insert_v6", "bare_remove_v6"];
+const TC: [&str; 3] = ["harness_tc", "empty_tc", "floor_tc"];
+
+/// Which kind of program is measured.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Hook {
+    /// XDP.
+    Xdp,
+    /// TC.
+    Tc,
+}
+
+impl Hook {
+    /// What a program returns that sends a packet: `XDP_REDIRECT`, `TC_ACT_REDIRECT`.
+    #[must_use]
+    pub const fn sent(self) -> u32 {
+        match self {
+            Self::Xdp => 4,
+            Self::Tc => 7,
+        }
+    }
+}
+
+/// What a bare program returns that did its work: `XDP_TX`.
+pub const DONE: u32 = 3;
+
+/// What to measure.
+pub struct Subject {
+    /// Where it runs.
+    pub hook: Hook,
+    /// What each flow's packets are, one after the other, and who gets them.
+    pub shots: Vec<(Shot, ProgramFd)>,
+    /// The device they come in by.
+    pub ingress: IfIndex,
+    /// What the last program must return, else the figure means nothing.
+    pub action: u32,
+}
+
+/// Which flows packets belong to.
+#[derive(Clone, Copy, Debug)]
+pub struct Flows {
+    /// How many.
+    pub count: u32,
+    /// The first one.
+    pub first: u32,
+    /// Whether packets pick them without a pattern, else one after the other.
+    pub is_scattered: bool,
+}
+
+/// The harness, loaded, and the floor's tables.
+pub struct Harness {
+    ebpf: Ebpf,
+    shots: Array<MapData, Shot>,
+    plan: Array<MapData, [u32; 4]>,
+    cursor: Array<MapData, u32>,
+    under_test: [ProgramArray<MapData>; 2],
+}
+
+impl Harness {
+    /// Loads it, with tables of as many flows as Weir's.
+    ///
+    /// # Errors
+    /// What the kernel refused: it takes root.
+    pub fn new(flows_v4: u32, flows_v6: u32) -> Outcome<Self> {
+        let mut loader = EbpfLoader::new();
+        loader.verifier_log_level(VerifierLogLevel::DISABLE);
+        for (name, flows) in [("FLOOR_FLOWS", flows_v4), ("BARE_V4", flows_v4), ("BARE_V6", flows_v6)] {
+            loader.map_max_entries(name, flows * 2);
+        }
+        let mut ebpf = loader.load(OBJECT)?;
+        for name in XDP.into_iter().chain(TC) {
+            match ebpf.program_mut(name) {
+                Some(Program::Xdp(program)) => program.load()?,
+                Some(Program::SchedClassifier(program)) => program.load()?,
+                _ => return Err(format!("the harness lacks the program {name}").into()),
+            }
+        }
+        DevMap::try_from(map(&mut ebpf, "FLOOR_DEVICES")?)?.set(0, crate::town::UPLINK.0, None, 0)?;
+        Ok(Self {
+            shots: Array::try_from(map(&mut ebpf, "SHOTS")?)?,
+            plan: Array::try_from(map(&mut ebpf, "PLAN")?)?,
+            cursor: Array::try_from(map(&mut ebpf, "CURSOR")?)?,
+            under_test: [
+                ProgramArray::try_from(map(&mut ebpf, "UNDER_TEST")?)?,
+                ProgramArray::try_from(map(&mut ebpf, "UNDER_TEST_TC")?)?,
+            ],
+            ebpf,
+        })
+    }
+
+    /// A handle on one of the harness's own programs.
+    ///
+    /// # Errors
+    /// Where there is none of this name.
+    pub fn program(&self, name: &str) -> Outcome<ProgramFd> {
+        let fd = match self.ebpf.program(name) {
+            Some(Program::Xdp(program)) => program.fd()?,
+            Some(Program::SchedClassifier(program)) => program.fd()?,
+            _ => return Err(format!("the harness lacks the program {name}").into()),
+        };
+        Ok(fd.try_clone()?)
+    }
+
+    /// Enters flows of these numbers into the floor's table, both directions.
+    ///
+    /// # Errors
+    /// What the kernel refused.
+    pub fn fill_floor(&mut self, numbers: &[u32]) -> Outcome<()> {
+        use crate::town::{SANDBOX_PORT, Town, VIP_PORT, client_port};
+        use weir_path::flow::V4;
+        let map = self.ebpf.map_mut("FLOOR_FLOWS").ok_or("the harness lacks the floor's table")?;
+        let mut floor: HashMap<_, [u32; 4], [u32; 8]> = HashMap::try_from(map)?;
+        let [vip, sandbox] = [V4::VIP.0, V4::SANDBOX.0].map(u32::from_ne_bytes);
+        for n in numbers {
+            let client = u32::from_ne_bytes(V4::client(*n).0);
+            let port = client_port(*n).0;
+            let ports = |[a, b]: [u8; 2], [c, d]: [u8; 2]| u32::from_ne_bytes([a, b, c, d]);
+            let there = [client, vip, ports(port, VIP_PORT.to_be_bytes()), 6];
+            let back = [sandbox, client, ports(SANDBOX_PORT.to_be_bytes(), port), 6];
+            floor.insert(there, [sandbox, 0x901f, 1, 2, 3, 0, 0, 0], 0)?;
+            floor.insert(back, [vip, 0x5000, 1, 2, 3, 0, 0, 0], 0)?;
+        }
+        Ok(())
+    }
+
+    /// Mean nanoseconds of one packet, the harness included.
+    ///
+    /// # Errors
+    /// What the kernel refused, or a packet that took another way than it should.
+    pub fn time(&mut self, subject: &Subject, flows: Flows, packets: u32) -> Outcome<f64> {
+        let [xdp, tc] = &mut self.under_test;
+        let under_test = if subject.hook == Hook::Xdp { xdp } else { tc };
+        for (nth, (shot, program)) in subject.shots.iter().enumerate() {
+            self.shots.set(nth as u32, shot, 0)?;
+            under_test.set(nth as u32, program, 0)?;
+        }
+        let in_a_row = subject.shots.len() as u32;
+        self.plan.set(0, [flows.count, flows.first, u32::from(flows.is_scattered), in_a_row], 0)?;
+        self.cursor.set(0, 0, 0)?;
+        let frame = [0; FRAME];
+        let context = match subject.hook {
+            // `struct xdp_md`: data, its end, metadata, ingress device, queue, egress device.
+            Hook::Xdp => words(&[0, FRAME as u32, 0, subject.ingress.0, 0, 0]),
+            // `struct __sk_buff`: all zero but the device, its eleventh word.
+            Hook::Tc => {
+                words(&std::array::from_fn::<_, 48, _>(|at| if at == 10 { subject.ingress.0 } else { 0 }))
+            }
+        };
+        let mut options = TestRunOptions::new();
+        options.data_in = Some(&frame);
+        options.ctx_in = Some(&context);
+        options.repeat = packets;
+        let ran = match (subject.hook, self.ebpf.program("harness"), self.ebpf.program("harness_tc")) {
+            (Hook::Xdp, Some(Program::Xdp(program)), _) => program.test_run(options)?,
+            (Hook::Tc, _, Some(Program::SchedClassifier(program))) => program.test_run(options)?,
+            _ => return Err("the harness lacks its own program".into()),
+        };
+        if ran.return_value != subject.action {
+            return Err(
+                format!("a packet left with action {}, not {}", ran.return_value, subject.action).into()
+            );
+        }
+        Ok(ran.duration.as_nanos() as f64)
+    }
+}
+
+fn words(words: &[u32]) -> Vec<u8> {
+    words.iter().flat_map(|word| word.to_ne_bytes()).collect()
+}
+
+fn map(ebpf: &mut Ebpf, name: &str) -> Outcome<Map> {
+    ebpf.take_map(name).ok_or_else(|| format!("the harness lacks the table {name}").into())
+}
