@@ -91,13 +91,22 @@ fn elements_change_hands_in_the_model_as_they_do_in_the_kernel() {
     assert!(!EntryCell::<V4>::is_under(stale, &original(web_flow())));
 }
 
+/// The known flow ends, and an established flow, which nobody has to look after, gets its elements.
+fn is_taken_over(model: &Model) {
+    assert!(model.from_nowhere().end_flow::<V4>(&original(web_flow())));
+    model.put_flow::<V4>(&town::dns_flow());
+}
+
 /// Kept by `find` in `flow/follow.rs`: `entry.is_under(key)`.
 #[test]
 fn an_entry_that_was_given_to_another_key_after_it_was_found_is_a_miss() {
-    let model = Model::new(&town::world().with_flow(web_flow()));
-    let (why, verdict, state) = run_with(&model, &data(), [Trouble::after(Op::Find, 0, changes_hands)]);
-    assert_eq!((why, verdict), (Reason::AnsweredReset, Verdict::Send(PROD.egress)));
-    assert_eq!(state.flows.v4.values().next().unwrap().sides[0].unwrap().counts.packets, 1);
+    for (deed, packets) in [(changes_hands as fn(&Model), 1), (is_taken_over, 3)] {
+        let model = Model::new(&town::world().with_flow(web_flow()));
+        let (why, verdict, state) = run_with(&model, &data(), [Trouble::after(Op::Find, 0, deed)]);
+        assert_eq!((why, verdict), (Reason::AnsweredReset, Verdict::Send(PROD.egress)));
+        let other = state.flows.v4.values().next().unwrap();
+        assert_eq!(other.sides[0].unwrap().counts.packets, packets, "it counted into another flow");
+    }
 }
 
 /// Kept by `settled_ip` in `walk.rs`: `found.is_still_its_flows()` after the way was read.
@@ -110,13 +119,23 @@ fn an_entry_that_changes_hands_while_it_is_read_is_a_miss() {
     }
 }
 
+/// The known flow ends, and nobody gets its elements.
+fn ends(model: &Model) {
+    assert!(model.from_nowhere().end_flow::<V4>(&original(web_flow())));
+}
+
 /// Kept by `find` in `flow/follow.rs`: `stamp != Stamp::WIPED`; and by `end`, which wipes.
 #[test]
 fn an_entry_whose_flow_ended_after_it_was_found_is_a_miss() {
     let model = Model::new(&town::world().with_flow(web_flow()));
-    let ends = |model: &Model| assert!(model.from_nowhere().end_flow::<V4>(&original(web_flow())));
     let (why, ..) = run_with(&model, &data(), [Trouble::after(Op::Find, 0, ends)]);
     assert_eq!(why, Reason::AnsweredReset);
+
+    // In the last step nothing else stands between the entry and the wire.
+    let model = Model::new(&town::world().with_flow(web_flow()));
+    let fin = tcp(CLIENT, WEB).flags(flag::FIN | flag::ACK).bytes();
+    let (why, verdict, _) = run_with(&model, &fin, [Trouble::after(Op::Find, 2, ends)]);
+    assert_eq!((why, verdict), (Reason::RaceLost, Verdict::Drop));
 }
 
 /// Kept by `ready_ip` in `walk.rs`. The flow heard the packet before it ended, so there is nothing to answer.
@@ -135,9 +154,13 @@ fn a_flow_that_ends_between_hearing_a_packet_and_sending_it_on_loses_the_packet_
 #[test]
 fn a_packet_moves_no_other_flow_that_has_the_record_by_now() {
     let reset = tcp(CLIENT, WEB).flags(flag::RST).numbers(10, 0).bytes();
-    let model = Model::new(&town::world().with_flow(web_flow()));
+    // Where CPUs share a pot, the next flow gets the record that was given back last.
+    let one_pot = World { pots: 1, ..town::world().with_flow(web_flow()) };
+    let model = Model::new(&one_pot);
     let (why, _, state) = run_with(&model, &reset, [Trouble::after(Op::IsUnder, 1, changes_hands)]);
     assert_eq!(why, Reason::ResetWithoutFlow);
+    let next = model.record_of::<V4>(state.flows.v4.keys().next().unwrap());
+    assert_eq!(next, Some((RecordId(0), 2)), "the record is the next flow's");
     assert!(state.flows.v4.values().all(|flow| flow.phase == weir_path::flow::Phase::New), "{state:?}");
 }
 

@@ -226,9 +226,9 @@ impl<F: Kept> FlowModel<F> {
         let entries = self.keys.borrow();
         let elements = self.elements.borrow();
         let words = self.words.borrow();
-        let words = words.iter().filter(|(_, word)| **word != 0);
+        let mut words = words.iter().filter(|(_, word)| **word != 0);
         write!(to, "{entries:?}{elements:?}{:?}{:?}", self.removed.borrow(), self.records.borrow())?;
-        words.map(|word| write!(to, "{word:?}")).collect()
+        words.try_for_each(|word| write!(to, "{word:?}"))
     }
 }
 
