@@ -14,7 +14,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 /// Whose an entry is, and until when its flow's record need not be looked at.
 ///
 /// ```text
-///  63   62 ─────────── 32   31 ──────── 16   15 ──────── 0
+///  63   62 ─────────── 39   38 ──────── 23   22 ──────── 0
 /// side      record number      incarnation    due (seconds)
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -25,59 +25,65 @@ impl Stamp {
     /// Nobody's. Incarnations begin with 1, so no flow has it.
     pub const WIPED: Self = Self(0);
 
-    const DUE: u64 = 0xffff;
+    const SIDE: u32 = 63;
+    const RECORD: u32 = 39;
+    const INCARNATION: u32 = 23;
+    /// Seconds wrap after 97 days.
+    const DUE: u32 = (1 << Self::INCARNATION) - 1;
     /// How many seconds ahead it can be due: as far as the note of when a flow was heard may lag behind.
-    const FURTHEST: u16 = u16::MAX / 64 + 1;
+    const FURTHEST: u32 = u16::MAX as u32 / 64 + 1;
 
     /// The stamp of one side of a flow, due at once.
     #[must_use]
     #[inline(always)]
     pub const fn new(record: RecordId, incarnation: u16, side: Side, now: Now) -> Self {
-        let place = (side as u64) << 63 | (record.0 as u64) << 32;
-        Self(place | (incarnation as u64) << 16 | now.seconds() as u64)
+        let place = (side as u64) << Self::SIDE | (record.0 as u64) << Self::RECORD;
+        Self(place | (incarnation as u64) << Self::INCARNATION | (now.seconds() & Self::DUE) as u64)
     }
 
     /// The flow's record.
     #[must_use]
     #[inline(always)]
     pub const fn record(self) -> RecordId {
-        RecordId((self.0 >> 32) as u32 & 0x7fff_ffff)
+        RecordId((self.0 >> Self::RECORD) as u32 & (RecordId::LIMIT - 1))
     }
 
     /// Which of the record's lives this is.
     #[must_use]
     #[inline(always)]
     pub const fn incarnation(self) -> u16 {
-        (self.0 >> 16) as u16
+        (self.0 >> Self::INCARNATION) as u16
     }
 
     /// Which direction of the flow this is.
     #[must_use]
     #[inline(always)]
     pub const fn side(self) -> Side {
-        if self.0 >> 63 == 0 { Side::Original } else { Side::Reply }
+        if self.0 >> Self::SIDE == 0 { Side::Original } else { Side::Reply }
     }
 
     /// Whether both are of the same direction of the same flow.
     #[must_use]
     #[inline(always)]
     pub const fn is_of_the_same(self, other: Self) -> bool {
-        (self.0 ^ other.0) & !Self::DUE == 0
+        (self.0 ^ other.0) & !(Self::DUE as u64) == 0
     }
 
     /// Whether the flow's record has to be looked at before this packet goes on. What seems to be due much later was
-    /// due long ago: one side may be silent for days while the other one keeps the flow alive, and the seconds wrap.
+    /// due long ago: one side may be silent for days while the other one keeps the flow alive.
     #[must_use]
     #[inline(always)]
     pub const fn is_due(self, now: Now) -> bool {
-        (self.0 as u16).wrapping_sub(now.seconds()).wrapping_sub(1) >= Self::FURTHEST
+        let ahead = (self.0 as u32).wrapping_sub(now.seconds()).wrapping_sub(1) & Self::DUE;
+        ahead >= Self::FURTHEST
     }
 
     /// The same, due this many seconds from `now`.
     #[must_use]
     #[inline(always)]
     pub const fn due_in(self, now: Now, seconds: u16) -> Self {
-        Self(self.0 & !Self::DUE | now.seconds().wrapping_add(seconds) as u64)
+        let due = now.seconds().wrapping_add(seconds as u32) & Self::DUE;
+        Self(self.0 & !(Self::DUE as u64) | due as u64)
     }
 }
 
@@ -161,7 +167,7 @@ mod tests {
 
     #[test]
     fn a_stamp_keeps_its_parts_and_moves_only_when_it_is_due() {
-        let now = Now(8 * 65_530);
+        let now = Now(8 * ((1 << 23) - 6));
         let stamp = Stamp::new(RecordId(0x12_3456), 0xabcd, Side::Reply, now);
         assert_eq!(
             (stamp.record(), stamp.incarnation(), stamp.side()),
@@ -171,15 +177,15 @@ mod tests {
         let later = stamp.due_in(now, 10);
         assert!(later.is_of_the_same(stamp));
         assert!(!later.is_due(Now(now.0 + 9 * 8)));
-        assert!(later.is_due(Now(now.0 + 10 * 8)), "across the wrap of sixteen bits");
+        assert!(later.is_due(Now(now.0 + 10 * 8)), "across the wrap of the seconds");
     }
 
     #[test]
-    fn a_direction_that_was_silent_for_hours_is_still_due() {
+    fn a_direction_that_was_silent_for_months_is_still_due() {
         let now = Now(8 * 1_000);
-        let furthest = Stamp::new(RecordId(1), 1, Side::Original, now).due_in(now, Stamp::FURTHEST);
+        let furthest = Stamp::new(RecordId(1), 1, Side::Original, now).due_in(now, Stamp::FURTHEST as u16);
         assert!(!furthest.is_due(now) && !furthest.is_due(Now(now.0 + 8 * 1_023)));
-        for hours in 1..=18 {
+        for hours in 1..=24 * 90 {
             assert!(furthest.is_due(Now(now.0 + 8 * 3_600 * hours)), "after {hours} hours");
         }
     }

@@ -21,6 +21,11 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Debug)]
 pub struct RecordId(pub u32);
 
+impl RecordId {
+    /// Numbers lie below this.
+    pub const LIMIT: u32 = 1 << 24;
+}
+
 /// One of a flow's two directions, as the kernel's connection tracking calls them.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Side {
