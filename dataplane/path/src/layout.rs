@@ -64,7 +64,7 @@ pub const ENDED: u32 = End::COUNT + 2;
 /// How many records one step of ageing looks at.
 pub const LOOKED_AT_IN_A_STEP: u32 = 4_096;
 /// How many flows one step of ageing ends at most: a step stays below a tenth of a millisecond.
-pub const ENDED_IN_A_STEP: u32 = 64;
+pub const ENDED_IN_A_STEP: u32 = 48;
 /// Milliseconds between two steps of ageing.
 pub const STEP_MS: u64 = 16;
 /// Milliseconds between two steps while there is more to end than one step may.

@@ -13,6 +13,8 @@ use crate::translate;
 use crate::walk::{Next, flow_key, leave};
 use crate::wire::{Ethernet, Ip, Network, Segment};
 
+/// How often room is made in a full table. Another CPU may be faster to take the record that was given back.
+const ROOM_MADE: u32 = 3;
 /// How many targets are tried where replies would collide with another flow's.
 const TARGETS_TRIED: u32 = 3;
 
@@ -43,12 +45,16 @@ fn open_flow<F: Network, P: Packet, T: Tables + Flows<F>>(p: &P, t: &T) -> Resul
     if !ip.src.may_be_source() || ip.src == ip.dst || !frame.src.is_unicast() {
         return Err(Reason::BadSource);
     }
-    let expected = segment.sequence(p).unwrap_or(0).wrapping_add(1);
+    let expected =
+        segment.tcp.and_then(|_| segment.sequence(p)).map_or(0, |sequence| sequence.wrapping_add(1));
     let terms = Terms { idle: forward.idle, expected, shift: segment.window_shift(p) };
     let back = Hop::new(here.egress.id, frame.src);
     let key = flow_key::<F>(here, &ip, &segment);
     let mut drafted = draft::<F, T>(t, &key, &terms);
-    if matches!(drafted, Err(Reason::FlowTableFull)) && take_back::<F, T>(t) {
+    for _ in rolled(ROOM_MADE) {
+        if !matches!(drafted, Err(Reason::FlowTableFull)) || !take_back::<F, T>(t) {
+            break;
+        }
         drafted = draft::<F, T>(t, &key, &terms);
     }
     match drafted {

@@ -89,7 +89,7 @@ reasons! {
         UnknownInterface "unknown_interface",
         /// On an uplink, a frame for another station's MAC.
         OtherStation "other_station",
-        /// On an uplink, neither IP nor ARP, or too short to be either.
+        /// On an uplink, neither IP nor ARP, or too short for an Ethernet header.
         OtherProtocol "other_protocol",
         /// On an uplink, a frame with a VLAN tag.
         OtherVlan "other_vlan",
@@ -129,7 +129,7 @@ reasons! {
         UnboundSlot "unbound_slot",
         /// From a slot, with a source MAC or address that is not the sandbox's own.
         SpoofedSource "spoofed_source",
-        /// From a slot, neither IP nor ARP, too short to be either, or with a VLAN tag.
+        /// From a slot, neither IP nor ARP, too short for an Ethernet header, or with a VLAN tag.
         SlotProtocol "slot_protocol",
         /// From a slot, ARP for anything but its gateway: address probes are never answered.
         SlotArp "slot_arp",

@@ -211,7 +211,7 @@ fn hear<F: Family, T: Flows<F>>(t: &T, record: T::Record, meta: &Meta, side: Sid
 #[inline(always)]
 fn renew<F: Family, R: RecordCell<F>>(record: R, life: Life, side: Side, said: &Said) {
     let is_its_turn = match side {
-        Side::Original => matches!(life.phase(), Phase::New),
+        Side::Original => matches!(life.phase(), Phase::New) && !said.has(tcp::ACK),
         Side::Reply => matches!(life.phase(), Phase::Answered),
     };
     if is_its_turn && said.has(tcp::SYN) && !said.has(tcp::RST) {

@@ -157,7 +157,7 @@ pub trait Flows<F: Family> {
     fn word(&self, which: RoomWord) -> Option<Self::Word>;
 
     /// Counts a flow that was opened. Flows opened = flows that live + flows that ended.
-    fn made(&self) {}
+    fn made(&self);
 
     /// Tells that a record's flow ended, with its last life and what both directions carried. Its keys are gone.
     fn tell(&self, record: Self::Record, why: End, life: Life, counts: &[Counts; 2]);
