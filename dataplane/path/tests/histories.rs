@@ -3,6 +3,13 @@
 //!
 //! A seed that fails says how to tell its history again: `WEIR_SEED`. `cargo xtask test --long` tells ten times as
 //! much.
+#![expect(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "test code: it prints what it told, and stops where that is wrong"
+)]
 
 use std::env;
 use weir_path::Reason;

@@ -4,7 +4,7 @@
 //! each end: nothing is left of what was not to be, no record and no place is lost, and every flow is accounted for.
 #![expect(
     clippy::unwrap_used,
-    clippy::panic,
+    clippy::print_stdout,
     clippy::indexing_slicing,
     reason = "a test says what is wrong by stopping"
 )]

@@ -1,12 +1,7 @@
 //! Trouble that a single packet on a quiet machine doesn't meet: other CPUs that come in between.
 //!
 //! Each test says which line of the path keeps it.
-#![expect(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test says what is wrong by stopping"
-)]
+#![expect(clippy::unwrap_used, reason = "a test says what is wrong by stopping")]
 
 use weir_path::flow::store::{EntryCell, Flows, Word};
 use weir_path::flow::{Key4, Life, RecordId, Stamp, V4};
