@@ -94,7 +94,7 @@ impl Image {
         fits("targets", self.groups.iter().map(|group| group.targets.len()).sum(), MAX_TARGETS)?;
         fits("Maglev cells", self.groups.iter().map(|group| group.cells.len()).sum(), MAX_CELLS)?;
         let groups = self.groups.len();
-        let mut named = self.listeners.values().map(|forward| forward.group);
+        let mut named = self.listeners.values().flat_map(|forward| forward.shares).map(|share| share.group);
         if let Some(group) = named.find(|group| group.0 as usize >= groups) {
             return Err(ImageError::NoSuchGroup { group, groups });
         }

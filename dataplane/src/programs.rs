@@ -20,12 +20,19 @@ const CHAINS: [(&str, &str); 4] = [
 
 /// What the programs for each step are called, behind the name of their hook's first one.
 const STEPS: [(Next, &str); Next::COUNT as usize] = [
-    (Next::Ready, "ready"),
+    (Next::ReadyV4, "ready_v4"),
+    (Next::ReadyV6, "ready_v6"),
     (Next::MovingV4, "moving_v4"),
     (Next::MovingV6, "moving_v6"),
     (Next::Unknown, "unknown"),
     (Next::OpeningV4, "opening_v4"),
     (Next::OpeningV6, "opening_v6"),
+    (Next::OddV4, "odd_v4"),
+    (Next::OddV6, "odd_v6"),
+    (Next::RelayV4, "relay_v4"),
+    (Next::RelayV6, "relay_v6"),
+    (Next::TellV4, "tell_v4"),
+    (Next::TellV6, "tell_v6"),
 ];
 
 /// A program that runs without a packet.

@@ -10,14 +10,15 @@ use crate::typed_map::TypedMap;
 use aya::maps::MapData;
 use std::collections::BTreeMap;
 use std::path::Path;
-use weir_path::addr::InterfaceId;
+use weir_path::addr::{InterfaceId, Mac};
 use weir_path::flow::{Counts, V4, V6};
 use weir_path::hash::HashKey;
 use weir_path::layout::{
     self, CELLS_IN_LINE, CLOCK, COUNTERS, CellLine, ENDED, EPOCH, EVENTS_WANTED, ListenerKey, MAX_IFINDEX,
-    MAX_INTERFACES, VipKey,
+    MAX_INTERFACES, TaggedKey, VipKey,
 };
-use weir_path::tables::{Forward, Group, GroupId, Half, Interface, Target};
+use weir_path::packet::VlanTag;
+use weir_path::tables::{Forward, Group, GroupId, Half, Interface, NextHop, NextHopId, Target};
 use weir_path::time::{Now, Times};
 
 /// The dataplane's tables. They need no program and no daemon: whoever may open the pins can read them.
@@ -32,6 +33,8 @@ pub struct Tables {
     cells: TypedMap<u32, CellLine>,
     ifindexes: TypedMap<u32, u32>,
     interfaces: TypedMap<u32, Interface>,
+    tagged: TypedMap<TaggedKey, u32>,
+    next_hops: TypedMap<u32, NextHop>,
     v4: FlowTable<V4>,
     v6: FlowTable<V6>,
     ended: TypedMap<u32, u64>,
@@ -70,6 +73,8 @@ impl Tables {
             cells: TypedMap::new("CELLS", &open("CELLS")?)?,
             ifindexes: TypedMap::new("IFINDEXES", &open("IFINDEXES")?)?,
             interfaces: TypedMap::new("INTERFACES", &open("INTERFACES")?)?,
+            tagged: TypedMap::new("TAGGED", &open("TAGGED")?)?,
+            next_hops: TypedMap::new("NEXT_HOPS", &open("NEXT_HOPS")?)?,
             v4: FlowTable::open(&open)?,
             v6: FlowTable::open(&open)?,
             ended: TypedMap::new("ENDED", &open("ENDED")?)?,
@@ -158,7 +163,8 @@ impl Tables {
         Ok(known.into_iter().map(|(_, interface)| interface).filter(|it| it.egress.ifindex.0 != 0).collect())
     }
 
-    /// Writes an interface's record, then makes packets that come in by its device find it.
+    /// Writes an interface's record, then makes packets that come in by its device, with its tag, find it. What was
+    /// learnt about a gateway that it no longer has is forgotten.
     ///
     /// # Errors
     /// [`Error::InterfaceRange`], [`Error::Table`].
@@ -172,8 +178,49 @@ impl Tables {
                 max_ifindex: MAX_IFINDEX,
             });
         }
+        let before = self.interfaces.get(&egress.id.0)?.unwrap_or_default();
         self.interfaces.set(&egress.id.0, interface)?;
-        self.ifindexes.set(&egress.ifindex.0, &layout::stored_interface(egress.id))
+        if before.gateway != interface.gateway {
+            self.next_hops.set(&NextHopId::gateway(egress.id).0, &NextHop::UNRESOLVED)?;
+        }
+        if before.gateway6 != interface.gateway6 {
+            self.next_hops.set(&NextHopId::gateway6(egress.id).0, &NextHop::UNRESOLVED)?;
+        }
+        self.point_at(interface, layout::stored_interface(egress.id))
+    }
+
+    /// Which station a next hop is; `None` where that isn't known.
+    ///
+    /// # Errors
+    /// [`Error::Table`].
+    pub fn next_hop(&self, id: NextHopId) -> Result<Option<Mac>, Error> {
+        Ok(self.next_hops.get(&id.0)?.and_then(NextHop::station))
+    }
+
+    /// Says which station a next hop is.
+    ///
+    /// # Errors
+    /// [`Error::Table`].
+    pub fn set_next_hop(&self, id: NextHopId, station: Mac) -> Result<(), Error> {
+        self.next_hops.set(&id.0, &NextHop::resolved(station))
+    }
+
+    /// What packets that come in by a device, with an interface's tag, find.
+    fn pointer(&self, interface: &Interface) -> Result<Option<u32>, Error> {
+        let ifindex = interface.egress.ifindex;
+        match interface.vlan {
+            VlanTag::NONE => self.ifindexes.get(&ifindex.0),
+            tag => self.tagged.get(&TaggedKey::new(ifindex, tag)),
+        }
+    }
+
+    fn point_at(&self, interface: &Interface, stored: u32) -> Result<(), Error> {
+        let ifindex = interface.egress.ifindex;
+        match interface.vlan {
+            VlanTag::NONE => self.ifindexes.set(&ifindex.0, &stored),
+            tag if stored == 0 => self.tagged.remove_all(&[TaggedKey::new(ifindex, tag)]).map(drop),
+            tag => self.tagged.set(&TaggedKey::new(ifindex, tag), &stored),
+        }
     }
 
     /// Forgets an interface. Packets that come in by its device are nobody's from here on.
@@ -182,8 +229,8 @@ impl Tables {
     /// [`Error::Table`].
     pub fn clear_interface(&self, interface: &Interface) -> Result<(), Error> {
         let stored = layout::stored_interface(interface.egress.id);
-        if self.ifindexes.get(&interface.egress.ifindex.0)? == Some(stored) {
-            self.ifindexes.set(&interface.egress.ifindex.0, &0)?;
+        if self.pointer(interface)? == Some(stored) {
+            self.point_at(interface, 0)?;
         }
         // A program may still be reading the record, and the number is free for another one afterwards.
         grace_period()?;

@@ -5,15 +5,15 @@ use crate::words::{Shared, add};
 use aya_ebpf::bindings::{BPF_F_MMAPABLE, BPF_NOEXIST};
 use aya_ebpf::helpers::generated::bpf_get_smp_processor_id;
 use aya_ebpf::macros::map;
-use aya_ebpf::maps::{Array, HashMap, PerCpuArray, RingBuf};
+use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf};
 use core::ptr::{addr_of, addr_of_mut};
 use weir_path::addr::{Ip4, Ip6, L4Port, Zone};
 use weir_path::flow::end::End;
 use weir_path::flow::event::Event;
 use weir_path::flow::store::{EntryCell, Flows, RecordCell, Room, RoomWord, Word};
 use weir_path::flow::{
-    Counts, Ends, Entry4, Entry6, Hop, Key, Key4, Key6, Life, Meta, Record4, Record6, RecordId, Side, Stamp,
-    V4, V6,
+    Counts, Datagram4, Datagram6, Ends, Entry4, Entry6, Hop, Key, Key4, Key6, Life, Meta, Part, Record4, Record6,
+    RecordId, Side, Stamp, V4, V6,
 };
 use weir_path::hash::HashKey;
 use weir_path::layout::{self, Pot};
@@ -46,7 +46,8 @@ macro_rules! put_event {
 macro_rules! flows {
     (
         $Family:ident, $Address:ident, $Key:ident, $Entry:ident, $EntryAt:ident, $Record:ident, $RecordAt:ident,
-        $FLOWS:ident, $RECORDS:ident, $POTS:ident, $PLACES:ident, $SCRATCH:ident, $ROOM:ident, $most:expr
+        $Datagram:ident, $FLOWS:ident, $RECORDS:ident, $POTS:ident, $PLACES:ident, $SCRATCH:ident, $ROOM:ident,
+        $DATAGRAMS:ident, $most:expr
     ) => {
         /// Not an LRU: a flood of new flows must never push out an established one.
         #[map]
@@ -60,6 +61,10 @@ macro_rules! flows {
         static $PLACES: Array<u64> = Array::with_max_entries($most / layout::HALF_OPEN_SHARE, 0);
         #[map]
         static $SCRATCH: PerCpuArray<$Entry> = PerCpuArray::with_max_entries(1, 0);
+        /// Where fragments without ports go. An LRU: what is pushed out is a datagram, not a flow.
+        #[map]
+        static $DATAGRAMS: LruHashMap<$Key, $Datagram> =
+            LruHashMap::with_max_entries(layout::MAX_DATAGRAMS, 0);
         /// Records, pots, places in a pot. Set when the object is loaded, so that the kernel knows them.
         #[unsafe(no_mangle)]
         static $ROOM: [u32; 3] = [0; 3];
@@ -93,6 +98,13 @@ macro_rules! flows {
             fn hop(self) -> Hop {
                 // SAFETY: a valid map value.
                 unsafe { (*self.0).hop }
+            }
+
+            #[inline(always)]
+            fn set_hop(self, hop: Hop) {
+                // In one piece: packets are reading it.
+                // SAFETY: an aligned word of a valid map value.
+                unsafe { addr_of_mut!((*self.0).hop).cast::<u64>().write_volatile(hop.to_word()) };
             }
 
             #[inline(always)]
@@ -170,9 +182,9 @@ macro_rules! flows {
             }
 
             #[inline(always)]
-            fn hash(self, secret: HashKey) -> u64 {
+            fn hash(self, part: Part, secret: HashKey) -> u64 {
                 // SAFETY: a key in a valid map value.
-                Key::hash(unsafe { &*self.key_at(Side::Original) }, secret)
+                Key::hash(unsafe { &*self.key_at(Side::Original) }, part, secret)
             }
 
             #[inline(always)]
@@ -298,6 +310,26 @@ macro_rules! flows {
             }
 
             #[inline(always)]
+            fn datagram(&self, key: &$Key) -> Option<$Datagram> {
+                // SAFETY: a valid map value. Should it be given to another datagram meanwhile, a fragment goes astray,
+                // as one may anywhere, and its datagram is never put together.
+                $DATAGRAMS.get_ptr(key).map(|datagram| unsafe { *datagram })
+            }
+
+            #[inline(always)]
+            fn note_datagram(&self, key: &$Key, datagram: &$Datagram) {
+                // Where it fails, the fragments that follow are placed as those that come too early.
+                let _ = $DATAGRAMS.insert(key, datagram, 0);
+            }
+
+            #[inline(always)]
+            fn next_datagram(&self) -> u32 {
+                let Some(word) = WORDS.get_ptr_mut(layout::DATAGRAMS) else { return 0 };
+                // SAFETY: an aligned word of a map value.
+                unsafe { Shared::at(word) }.add(1) as u32
+            }
+
+            #[inline(always)]
             fn made(&self) {
                 add_per_cpu(&ENDED, layout::FLOWS_OPENED, 1);
             }
@@ -335,12 +367,14 @@ flows!(
     EntryAt4,
     Record4,
     RecordAt4,
+    Datagram4,
     FLOWS_V4,
     RECORDS_V4,
     POTS_V4,
     PLACES_V4,
     SCRATCH_V4,
     ROOM_V4,
+    DATAGRAMS_V4,
     layout::DEFAULT_FLOWS
 );
 flows!(
@@ -351,12 +385,14 @@ flows!(
     EntryAt6,
     Record6,
     RecordAt6,
+    Datagram6,
     FLOWS_V6,
     RECORDS_V6,
     POTS_V6,
     PLACES_V6,
     SCRATCH_V6,
     ROOM_V6,
+    DATAGRAMS_V6,
     layout::DEFAULT_FLOWS_V6
 );
 

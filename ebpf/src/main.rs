@@ -21,13 +21,13 @@ use aya_ebpf::macros::{classifier, map, xdp};
 use aya_ebpf::maps::ProgramArray;
 use aya_ebpf::programs::{TcContext, XdpContext};
 use maps::Maps;
-use packet::{TcPacket, XdpPacket};
+use packet::{Depth, TcPacket, XdpPacket};
 use weir_path::flow::{V4, V6};
 use weir_path::layout::Hook;
 use weir_path::packet::Packet;
 use weir_path::tables::{Counters, Delivery, Egress};
 use weir_path::walk::{From, Next, moving, ready, settled};
-use weir_path::{Reason, Verdict, opening, unknown};
+use weir_path::{Reason, Verdict, odd, opening, relay, tell, unknown};
 
 /// The programs that each hook's first one goes on with.
 #[map]
@@ -61,11 +61,11 @@ macro_rules! xdp_programs {
 }
 
 macro_rules! tc_programs {
-    ($($(#[$doc:meta])* $name:ident($hook:ident, $next:ident) $step:expr;)+) => {
+    ($($(#[$doc:meta])* $name:ident($hook:ident, $next:ident, $depth:ident) $step:expr;)+) => {
         $($(#[$doc])*
         #[classifier]
         pub fn $name(ctx: TcContext) -> i32 {
-            let (mut packet, maps) = at_tc(&ctx, Hook::$hook);
+            let (mut packet, maps) = at_tc(&ctx, Hook::$hook, Depth::$depth);
             let step: fn(&mut TcPacket, &Maps) -> Result<Verdict, Next> = $step;
             match step(&mut packet, &maps) {
                 Ok(verdict) => tc_action(verdict),
@@ -84,35 +84,63 @@ macro_rules! tc_programs {
 xdp_programs! {
     /// XDP on an uplink. This one is attached, the next ones are reached by tail calls.
     uplink_xdp(UplinkXdp, UPLINK_XDP_NEXT) |p, t| settled(p, t, From::Uplink);
-    uplink_xdp_ready(UplinkXdp, UPLINK_XDP_NEXT) |p, t| Ok(ready(p, t, From::Uplink));
+    uplink_xdp_ready_v4(UplinkXdp, UPLINK_XDP_NEXT) |p, t| ready::<V4, _, _>(p, t, From::Uplink);
+    uplink_xdp_ready_v6(UplinkXdp, UPLINK_XDP_NEXT) |p, t| ready::<V6, _, _>(p, t, From::Uplink);
     uplink_xdp_moving_v4(UplinkXdp, UPLINK_XDP_NEXT) |p, t| Err(moving::<V4, _, _>(p, t, From::Uplink));
     uplink_xdp_moving_v6(UplinkXdp, UPLINK_XDP_NEXT) |p, t| Err(moving::<V6, _, _>(p, t, From::Uplink));
     uplink_xdp_unknown(UplinkXdp, UPLINK_XDP_NEXT) |p, t| unknown::walk(p, t, From::Uplink);
     uplink_xdp_opening_v4(UplinkXdp, UPLINK_XDP_NEXT) |p, t| opening::walk::<V4, _, _>(p, t);
     uplink_xdp_opening_v6(UplinkXdp, UPLINK_XDP_NEXT) |p, t| opening::walk::<V6, _, _>(p, t);
+    uplink_xdp_odd_v4(UplinkXdp, UPLINK_XDP_NEXT) |p, t| odd::walk::<V4, _, _>(p, t, From::Uplink);
+    uplink_xdp_odd_v6(UplinkXdp, UPLINK_XDP_NEXT) |p, t| odd::walk::<V6, _, _>(p, t, From::Uplink);
+    uplink_xdp_relay_v4(UplinkXdp, UPLINK_XDP_NEXT) |p, t| Ok(relay::walk::<V4, _, _>(p, t, From::Uplink));
+    uplink_xdp_relay_v6(UplinkXdp, UPLINK_XDP_NEXT) |p, t| Ok(relay::walk::<V6, _, _>(p, t, From::Uplink));
+    uplink_xdp_tell_v4(UplinkXdp, UPLINK_XDP_NEXT) |p, t| Ok(tell::walk::<V4, _, _>(p, t, From::Uplink));
+    uplink_xdp_tell_v6(UplinkXdp, UPLINK_XDP_NEXT) |p, t| Ok(tell::walk::<V6, _, _>(p, t, From::Uplink));
     /// The slot's walk on XDP: never attached, so that every fixture can run on both hooks.
     slot_xdp(SlotTc, SLOT_XDP_NEXT) |p, t| settled(p, t, From::Slot);
-    slot_xdp_ready(SlotTc, SLOT_XDP_NEXT) |p, t| Ok(ready(p, t, From::Slot));
+    slot_xdp_ready_v4(SlotTc, SLOT_XDP_NEXT) |p, t| ready::<V4, _, _>(p, t, From::Slot);
+    slot_xdp_ready_v6(SlotTc, SLOT_XDP_NEXT) |p, t| ready::<V6, _, _>(p, t, From::Slot);
     slot_xdp_moving_v4(SlotTc, SLOT_XDP_NEXT) |p, t| Err(moving::<V4, _, _>(p, t, From::Slot));
     slot_xdp_moving_v6(SlotTc, SLOT_XDP_NEXT) |p, t| Err(moving::<V6, _, _>(p, t, From::Slot));
     slot_xdp_unknown(SlotTc, SLOT_XDP_NEXT) |p, t| unknown::walk(p, t, From::Slot);
+    slot_xdp_odd_v4(SlotTc, SLOT_XDP_NEXT) |p, t| odd::walk::<V4, _, _>(p, t, From::Slot);
+    slot_xdp_odd_v6(SlotTc, SLOT_XDP_NEXT) |p, t| odd::walk::<V6, _, _>(p, t, From::Slot);
+    slot_xdp_relay_v4(SlotTc, SLOT_XDP_NEXT) |p, t| Ok(relay::walk::<V4, _, _>(p, t, From::Slot));
+    slot_xdp_relay_v6(SlotTc, SLOT_XDP_NEXT) |p, t| Ok(relay::walk::<V6, _, _>(p, t, From::Slot));
+    slot_xdp_tell_v4(SlotTc, SLOT_XDP_NEXT) |p, t| Ok(tell::walk::<V4, _, _>(p, t, From::Slot));
+    slot_xdp_tell_v6(SlotTc, SLOT_XDP_NEXT) |p, t| Ok(tell::walk::<V6, _, _>(p, t, From::Slot));
 }
 
 tc_programs! {
     /// TC ingress on an uplink whose senders may leave checksums to others.
-    uplink_tc(UplinkTc, UPLINK_TC_NEXT) |p, t| settled(p, t, From::Uplink);
-    uplink_tc_ready(UplinkTc, UPLINK_TC_NEXT) |p, t| Ok(ready(p, t, From::Uplink));
-    uplink_tc_moving_v4(UplinkTc, UPLINK_TC_NEXT) |p, t| Err(moving::<V4, _, _>(p, t, From::Uplink));
-    uplink_tc_moving_v6(UplinkTc, UPLINK_TC_NEXT) |p, t| Err(moving::<V6, _, _>(p, t, From::Uplink));
-    uplink_tc_unknown(UplinkTc, UPLINK_TC_NEXT) |p, t| unknown::walk(p, t, From::Uplink);
-    uplink_tc_opening_v4(UplinkTc, UPLINK_TC_NEXT) |p, t| opening::walk::<V4, _, _>(p, t);
-    uplink_tc_opening_v6(UplinkTc, UPLINK_TC_NEXT) |p, t| opening::walk::<V6, _, _>(p, t);
+    uplink_tc(UplinkTc, UPLINK_TC_NEXT, Headers) |p, t| settled(p, t, From::Uplink);
+    uplink_tc_ready_v4(UplinkTc, UPLINK_TC_NEXT, Extensions) |p, t| ready::<V4, _, _>(p, t, From::Uplink);
+    uplink_tc_ready_v6(UplinkTc, UPLINK_TC_NEXT, Extensions) |p, t| ready::<V6, _, _>(p, t, From::Uplink);
+    uplink_tc_moving_v4(UplinkTc, UPLINK_TC_NEXT, Extensions) |p, t| Err(moving::<V4, _, _>(p, t, From::Uplink));
+    uplink_tc_moving_v6(UplinkTc, UPLINK_TC_NEXT, Extensions) |p, t| Err(moving::<V6, _, _>(p, t, From::Uplink));
+    uplink_tc_unknown(UplinkTc, UPLINK_TC_NEXT, Extensions) |p, t| unknown::walk(p, t, From::Uplink);
+    uplink_tc_opening_v4(UplinkTc, UPLINK_TC_NEXT, Extensions) |p, t| opening::walk::<V4, _, _>(p, t);
+    uplink_tc_opening_v6(UplinkTc, UPLINK_TC_NEXT, Extensions) |p, t| opening::walk::<V6, _, _>(p, t);
+    uplink_tc_odd_v4(UplinkTc, UPLINK_TC_NEXT, Extensions) |p, t| odd::walk::<V4, _, _>(p, t, From::Uplink);
+    uplink_tc_odd_v6(UplinkTc, UPLINK_TC_NEXT, Extensions) |p, t| odd::walk::<V6, _, _>(p, t, From::Uplink);
+    uplink_tc_relay_v4(UplinkTc, UPLINK_TC_NEXT, Quoted) |p, t| Ok(relay::walk::<V4, _, _>(p, t, From::Uplink));
+    uplink_tc_relay_v6(UplinkTc, UPLINK_TC_NEXT, Quoted) |p, t| Ok(relay::walk::<V6, _, _>(p, t, From::Uplink));
+    uplink_tc_tell_v4(UplinkTc, UPLINK_TC_NEXT, Quotable) |p, t| Ok(tell::walk::<V4, _, _>(p, t, From::Uplink));
+    uplink_tc_tell_v6(UplinkTc, UPLINK_TC_NEXT, Quotable) |p, t| Ok(tell::walk::<V6, _, _>(p, t, From::Uplink));
     /// TC ingress on a slot.
-    slot_tc(SlotTc, SLOT_TC_NEXT) |p, t| settled(p, t, From::Slot);
-    slot_tc_ready(SlotTc, SLOT_TC_NEXT) |p, t| Ok(ready(p, t, From::Slot));
-    slot_tc_moving_v4(SlotTc, SLOT_TC_NEXT) |p, t| Err(moving::<V4, _, _>(p, t, From::Slot));
-    slot_tc_moving_v6(SlotTc, SLOT_TC_NEXT) |p, t| Err(moving::<V6, _, _>(p, t, From::Slot));
-    slot_tc_unknown(SlotTc, SLOT_TC_NEXT) |p, t| unknown::walk(p, t, From::Slot);
+    slot_tc(SlotTc, SLOT_TC_NEXT, Headers) |p, t| settled(p, t, From::Slot);
+    slot_tc_ready_v4(SlotTc, SLOT_TC_NEXT, Extensions) |p, t| ready::<V4, _, _>(p, t, From::Slot);
+    slot_tc_ready_v6(SlotTc, SLOT_TC_NEXT, Extensions) |p, t| ready::<V6, _, _>(p, t, From::Slot);
+    slot_tc_moving_v4(SlotTc, SLOT_TC_NEXT, Extensions) |p, t| Err(moving::<V4, _, _>(p, t, From::Slot));
+    slot_tc_moving_v6(SlotTc, SLOT_TC_NEXT, Extensions) |p, t| Err(moving::<V6, _, _>(p, t, From::Slot));
+    slot_tc_unknown(SlotTc, SLOT_TC_NEXT, Extensions) |p, t| unknown::walk(p, t, From::Slot);
+    slot_tc_odd_v4(SlotTc, SLOT_TC_NEXT, Extensions) |p, t| odd::walk::<V4, _, _>(p, t, From::Slot);
+    slot_tc_odd_v6(SlotTc, SLOT_TC_NEXT, Extensions) |p, t| odd::walk::<V6, _, _>(p, t, From::Slot);
+    slot_tc_relay_v4(SlotTc, SLOT_TC_NEXT, Quoted) |p, t| Ok(relay::walk::<V4, _, _>(p, t, From::Slot));
+    slot_tc_relay_v6(SlotTc, SLOT_TC_NEXT, Quoted) |p, t| Ok(relay::walk::<V6, _, _>(p, t, From::Slot));
+    slot_tc_tell_v4(SlotTc, SLOT_TC_NEXT, Quotable) |p, t| Ok(tell::walk::<V4, _, _>(p, t, From::Slot));
+    slot_tc_tell_v6(SlotTc, SLOT_TC_NEXT, Quotable) |p, t| Ok(tell::walk::<V6, _, _>(p, t, From::Slot));
 }
 
 #[inline(always)]
@@ -123,8 +151,8 @@ fn at_xdp(ctx: &XdpContext, hook: Hook) -> (XdpPacket, Maps) {
 }
 
 #[inline(always)]
-fn at_tc(ctx: &TcContext, hook: Hook) -> (TcPacket, Maps) {
-    let packet = TcPacket::new(TcContext::new(ctx.skb.skb));
+fn at_tc(ctx: &TcContext, hook: Hook, depth: Depth) -> (TcPacket, Maps) {
+    let packet = TcPacket::new(TcContext::new(ctx.skb.skb), depth);
     let maps = Maps { hook, arrived_at: packet.arrived_at() };
     (packet, maps)
 }

@@ -1,14 +1,18 @@
 //! The tables as BPF maps. Sizes that the configuration sets are overridden when the object is loaded.
 
+use crate::words::Shared;
 use aya_ebpf::bindings::BPF_F_MMAPABLE;
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, PerCpuArray};
 use weir_path::Reason;
-use weir_path::addr::{IfIndex, InterfaceId};
+use weir_path::addr::{IfIndex, InterfaceId, Mac};
 use weir_path::hash::HashKey;
-use weir_path::layout::{self, CellLine, Hook, ListenerKey, VipKey};
+use weir_path::layout::{self, CellLine, Hook, ListenerKey, TaggedKey, VipKey};
+use weir_path::packet::VlanTag;
+use weir_path::rate;
 use weir_path::tables::{
-    Clock, Counters, Forward, Group, GroupId, Half, Interface, Interfaces, Listener, Listeners, Target, Vip,
+    Clock, Counters, Forward, Group, GroupId, Half, Interface, Interfaces, Listener, Listeners, NextHop, NextHopId,
+    Target, Vip,
 };
 use weir_path::time::{Now, Times};
 
@@ -35,6 +39,14 @@ static CELLS: Array<CellLine> = Array::with_max_entries(2 * layout::MAX_CELLS / 
 static IFINDEXES: Array<u32> = Array::with_max_entries(layout::MAX_IFINDEX, 0);
 #[map]
 static INTERFACES: Array<Interface> = Array::with_max_entries(layout::MAX_INTERFACES, 0);
+/// The same as `IFINDEXES`, for frames with a tag.
+#[map]
+static TAGGED: HashMap<TaggedKey, u32> = HashMap::with_max_entries(layout::MAX_TAGGED, 0);
+#[map]
+static NEXT_HOPS: Array<NextHop> = Array::with_max_entries(layout::MAX_NEXT_HOPS, 0);
+/// How many answers each interface has left; see `weir_path::rate`.
+#[map]
+static BUCKETS: Array<u64> = Array::with_max_entries(layout::MAX_INTERFACES, 0);
 
 #[map]
 static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(layout::COUNTERS, 0);
@@ -52,13 +64,41 @@ pub struct Maps {
 
 impl Interfaces for Maps {
     #[inline(always)]
-    fn arrival(&self) -> Option<&Interface> {
-        self.interface(layout::interface_stored(*IFINDEXES.get(self.arrived_at.0)?)?)
+    fn arrival(&self, tag: VlanTag) -> Option<&Interface> {
+        let stored = match tag {
+            VlanTag::NONE => IFINDEXES.get(self.arrived_at.0).copied(),
+            tag => TAGGED.get_ptr(TaggedKey::new(self.arrived_at, tag)).map(|stored| {
+                // SAFETY: an aligned word of a map value.
+                unsafe { stored.read_volatile() }
+            }),
+        };
+        self.interface(layout::interface_stored(stored?)?)
     }
 
     #[inline(always)]
     fn interface(&self, id: InterfaceId) -> Option<&Interface> {
         INTERFACES.get(id.0)
+    }
+
+    #[inline(always)]
+    fn next_hop(&self, id: NextHopId) -> Option<Mac> {
+        // SAFETY: an aligned word of a map value, which is written whole.
+        NEXT_HOPS.get_ptr(id.0).and_then(|hop| unsafe { hop.read_volatile() }.station())
+    }
+
+    #[inline(always)]
+    fn learn(&self, id: NextHopId, station: Mac) {
+        if let Some(hop) = NEXT_HOPS.get_ptr_mut(id.0) {
+            // SAFETY: as above.
+            unsafe { hop.write_volatile(NextHop::resolved(station)) };
+        }
+    }
+
+    #[inline(always)]
+    fn may_answer(&self, here: &Interface) -> bool {
+        let Some(bucket) = BUCKETS.get_ptr_mut(here.egress.id.0) else { return false };
+        // SAFETY: an aligned word of a map value.
+        rate::take(unsafe { Shared::at(bucket) }, self.now(), here.answers)
     }
 }
 
@@ -82,10 +122,10 @@ impl Listeners for Maps {
     }
 
     #[inline(always)]
-    fn listener(&self, half: Half, listener: &Listener) -> Option<Forward> {
+    fn listener(&self, half: Half, listener: &Listener) -> Option<&Forward> {
         let forward = LISTENERS.get_ptr(ListenerKey::new(half, *listener))?;
         // SAFETY: a valid map value; nobody writes this half while programs read it.
-        Some(unsafe { forward.read() })
+        Some(unsafe { &*forward })
     }
 
     #[inline(always)]

@@ -76,6 +76,11 @@ number!(
 );
 
 impl Ip4 {
+    /// A mask that keeps all of an address.
+    pub const ALL_ONES: Self = Self([0xff; 4]);
+    /// A mask that keeps nothing of an address.
+    pub const ALL_ZEROS: Self = Self([0; 4]);
+
     #[inline(always)]
     const fn as_number(self) -> u32 {
         u32::from_ne_bytes(self.0)
@@ -98,6 +103,11 @@ impl Ip4 {
 }
 
 impl Ip6 {
+    /// A mask that keeps all of an address.
+    pub const ALL_ONES: Self = Self([0xff; 16]);
+    /// A mask that keeps nothing of an address.
+    pub const ALL_ZEROS: Self = Self([0; 16]);
+
     #[inline(always)]
     const fn as_number(self) -> u128 {
         u128::from_ne_bytes(self.0)
@@ -310,6 +320,8 @@ impl Zone {
     /// The largest number a VPC or a binding can have.
     pub const MAX_NUMBER: u32 = 0x7f_ffff;
     const SLOT_BIT: u32 = 0x80_0000;
+    /// The zone's part of a word that [`Self::with_protocol`] made.
+    pub(crate) const MASK: u32 = !0xff;
 
     /// The zone of a VPC, as seen on an uplink. `None` above [`Self::MAX_NUMBER`].
     #[must_use]

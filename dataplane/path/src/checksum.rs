@@ -28,6 +28,14 @@ impl Sum {
         Self(self.0.wrapping_add(u32::from_ne_bytes(bytes) as u64))
     }
 
+    /// Adds eight bytes that lie at an even offset of the summed data.
+    #[must_use]
+    #[inline(always)]
+    pub const fn add8(self, bytes: [u8; 8]) -> Self {
+        let word = u64::from_ne_bytes(bytes);
+        Self(self.0.wrapping_add(word & 0xffff_ffff).wrapping_add(word >> 32))
+    }
+
     /// Takes two bytes away: adds their complement.
     #[must_use]
     #[inline(always)]
@@ -105,6 +113,13 @@ impl Delta {
     #[inline(always)]
     pub const fn body2(self, old: [u8; 2], new: [u8; 2]) -> Self {
         Self { body: self.body.sub2(old).add2(new), ..self }
+    }
+
+    /// Two changed bytes of the segment at an odd offset, such as the value of an option.
+    #[must_use]
+    #[inline(always)]
+    pub const fn odd_body2(self, [a, b]: [u8; 2], [c, d]: [u8; 2]) -> Self {
+        self.body2([b, a], [d, c])
     }
 
     /// Both parts together.

@@ -3,15 +3,16 @@
 //! Configuration tables have two halves. The path reads one, user space writes the other, and one word says
 //! which is which. Hash tables carry the half in the key; array tables are cut in the middle.
 
-use crate::addr::InterfaceId;
+use crate::addr::{IfIndex, InterfaceId};
 use crate::flow::end::End;
 use crate::flow::store::Room;
+use crate::packet::VlanTag;
 use crate::reason::Reason;
 use crate::tables::{GroupId, Half, Listener, Vip};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// Changes whenever a table's name, type or layout does. Part of the path that tables are pinned under.
-pub const SCHEMA: u32 = 2;
+pub const SCHEMA: u32 = 3;
 
 /// Most VIPs in one configuration.
 pub const MAX_VIPS: u32 = 4_096;
@@ -28,6 +29,12 @@ pub const MAX_INTERFACES: u32 = 8_192;
 /// Kernel interface indices must lie below this: 8 MiB of table, so that the path needs no hash to know
 /// where a packet came in.
 pub const MAX_IFINDEX: u32 = 1 << 20;
+/// Next hops: two an interface, for IPv4 and IPv6.
+pub const MAX_NEXT_HOPS: u32 = 2 * MAX_INTERFACES;
+/// Most uplinks that are told from others on their device by a VLAN tag.
+pub const MAX_TAGGED: u32 = 4_096;
+/// Fragmented datagrams of each family that are on their way at one moment. The least recently used one makes way.
+pub const MAX_DATAGRAMS: u32 = 16_384;
 /// IPv4 flows that fit where nothing else is said, both directions together.
 pub const DEFAULT_FLOWS: u32 = 2 << 20;
 /// IPv6 flows that fit where nothing else is said, both directions together.
@@ -41,8 +48,10 @@ pub const EPOCH: u32 = 0;
 pub const CLOCK: u32 = 1;
 /// Whether anybody wants to hear of flows that end.
 pub const EVENTS_WANTED: u32 = 2;
+/// How many fragmented datagrams were given an identification of Weir's.
+pub const DATAGRAMS: u32 = 3;
 /// How many words there are.
-pub const WORDS: u32 = 3;
+pub const WORDS: u32 = 4;
 
 /// A pot of the flow tables, alone in its cache line: the head of its list of free records, and the turn of
 /// its ring of half-open places. In the last pot: how many records are fresh, and the hand.
@@ -88,6 +97,32 @@ pub struct VipKey {
     pub vip: Vip,
     /// The half, 0 or 1.
     pub half: u32,
+}
+
+/// An uplink on a device that carries VLAN tags.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct TaggedKey {
+    /// The device.
+    pub ifindex: IfIndex,
+    /// The number of its VLAN.
+    tag: u32,
+}
+
+impl TaggedKey {
+    /// Frames with `tag` on `ifindex`.
+    #[must_use]
+    #[inline(always)]
+    pub const fn new(ifindex: IfIndex, tag: VlanTag) -> Self {
+        Self { ifindex, tag: tag.0 as u32 }
+    }
+
+    /// The tag.
+    #[must_use]
+    pub const fn tag(self) -> VlanTag {
+        VlanTag(self.tag as u16)
+    }
 }
 
 /// A listener in one half.

@@ -25,21 +25,26 @@
 #![forbid(unsafe_code)]
 
 pub mod addr;
+pub mod answer;
+pub mod chatter;
 pub mod checksum;
 pub mod flow;
+pub mod frame;
 pub mod hash;
 pub mod layout;
+pub mod odd;
 pub mod opening;
 pub mod packet;
+pub mod rate;
 pub mod reason;
+pub mod relay;
 pub mod tables;
+pub mod tell;
 pub mod time;
+pub mod translate;
 pub mod unknown;
 pub mod walk;
 pub mod wire;
-
-mod answer;
-mod translate;
 
 pub use reason::{Reason, Verdict};
 pub use walk::{from_slot, from_uplink};

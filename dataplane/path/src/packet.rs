@@ -1,23 +1,46 @@
-//! What the path needs from a packet: five things to do with its bytes and three to know about it.
+//! What the path needs from a packet: what to do with its bytes, and a few things to know about it.
 //!
-//! There are three implementors: the XDP adapter and the TC adapter in `ebpf/`, and [`Frame`] here. The
+//! There are three implementors: the XDP adapter and the TC adapter in `ebpf/`, and [`crate::frame::Frame`]. The
 //! trait carries the difference between the hooks, so that nothing above it has to.
 
-use crate::checksum::{Delta, mend_l4};
+use crate::checksum::{Delta, Sum};
+use crate::flow::rolled;
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-/// An IEEE 802.1Q tag that the kernel keeps beside the bytes (the skb's `vlan_tci`).
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+/// Which VLAN a frame belongs to: the identifier of its IEEE 802.1Q tag.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Debug)]
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(transparent)]
 pub struct VlanTag(pub u16);
+
+impl VlanTag {
+    /// The frame has no tag.
+    pub const NONE: Self = Self(0);
+    /// The frame has a tag that names no VLAN, but a priority: no uplink is configured for it.
+    pub const PRIORITY: Self = Self(0xfff);
+
+    /// What a tag's sixteen bits say ("tag control information": priority, drop eligible, identifier).
+    #[must_use]
+    #[inline(always)]
+    pub const fn of_tci(tci: u16) -> Self {
+        match tci & 0xfff {
+            0 => Self::PRIORITY,
+            vlan => Self(vlan),
+        }
+    }
+}
+
+/// The most bytes that are put in front of what is there: an IPv6 and an ICMPv6 header.
+pub const MOST_INSERTED: usize = 48;
 
 /// The packet did not have the room, or the kernel refused. The packet may have been changed: drop it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Refused;
 
-/// One packet, starting at its Ethernet header. Offsets are in bytes from there.
-///
-/// Headers lie within the first 255 bytes. The adapters rely on it, because the verifier asks for a bound.
+/// One packet, starting at its Ethernet header. Offsets are in bytes from there, and don't see a VLAN tag: XDP has
+/// it in the bytes, TC beside them, and the implementors make up for that.
 pub trait Packet {
-    /// The packet's length in bytes, the parts that can't be read directly included.
+    /// The packet's length in bytes without a VLAN tag, the parts that can't be read directly included.
     fn length(&self) -> usize;
 
     /// Whether the packet has at least `bytes` bytes. Cheaper than [`Self::length`] where that must be asked for.
@@ -29,8 +52,18 @@ pub trait Packet {
     /// How many packets this is on the wire: 1, or a GSO super-packet's number of segments.
     fn segments(&self) -> u32;
 
-    /// The VLAN tag that the kernel keeps beside the bytes. A tag in the bytes is seen as ethertype 0x8100.
-    fn vlan(&self) -> Option<VlanTag>;
+    /// How much payload each segment of a GSO super-packet has, in bytes; 0 where this is one packet.
+    fn segment_payload(&self) -> usize;
+
+    /// The frame's tag.
+    fn vlan(&self) -> VlanTag;
+
+    /// Gives the frame another tag, or none. What it says about priority is lost. The MACs have to be written
+    /// afterwards.
+    ///
+    /// # Errors
+    /// [`Refused`] where the kernel has no room.
+    fn set_vlan(&mut self, tag: VlanTag) -> Result<(), Refused>;
 
     /// The `N` bytes at `at`; `None` where the packet is shorter.
     fn read<const N: usize>(&self, at: usize) -> Option<[u8; N]>;
@@ -41,7 +74,7 @@ pub trait Packet {
     /// [`Refused`] where the packet is shorter.
     fn write<const N: usize>(&mut self, at: usize, bytes: [u8; N]) -> Result<(), Refused>;
 
-    /// Mends the L4 checksum field at `at` by `delta`. For `zero_means_none` see [`mend_l4`].
+    /// Mends the L4 checksum field at `at` by `delta`. For `zero_means_none` see [`crate::checksum::mend_l4`].
     ///
     /// # Errors
     /// [`Refused`] where the packet is shorter.
@@ -53,106 +86,47 @@ pub trait Packet {
     /// [`Refused`] where the packet is shorter.
     fn put_l4(&mut self, at: usize, parts: Delta) -> Result<(), Refused>;
 
+    /// Whether the L4 checksum field at `at` holds the sum of the pseudo header alone, and is completed by whoever
+    /// sends the packet on (Linux: `CHECKSUM_PARTIAL`). What the field holds is lost by asking.
+    ///
+    /// # Errors
+    /// [`Refused`] where the packet is shorter.
+    fn is_partial(&mut self, at: usize) -> Result<bool, Refused>;
+
+    /// Bytes that no checksum in the packet covers changed by this much. A device may have summed up all of it
+    /// (Linux: `CHECKSUM_COMPLETE`), and that sum has to follow.
+    fn changed(&mut self, by: Sum);
+
     /// Makes the packet `len` bytes long, at its end. New bytes are zero. What was read before still holds.
     ///
     /// # Errors
     /// [`Refused`] where there is no room to grow.
     fn resize(&mut self, len: usize) -> Result<(), Refused>;
+
+    /// Makes room for `len` bytes behind the Ethernet header: an even number, at most [`MOST_INSERTED`]. The MACs and
+    /// the ethertype have to be written afterwards.
+    ///
+    /// # Errors
+    /// [`Refused`] where there is no room to grow.
+    fn insert(&mut self, len: usize) -> Result<(), Refused>;
 }
 
-/// A packet in a buffer: what tests, fuzzers, benchmarks and simulators use. Its checksums are complete.
-#[derive(Debug)]
-pub struct Frame<'a> {
-    buffer: &'a mut [u8],
-    len: usize,
-}
-
-impl<'a> Frame<'a> {
-    /// The first `len` bytes of `buffer`; the rest is room to grow into. `None` if the buffer is shorter.
-    #[must_use]
-    pub fn new(buffer: &'a mut [u8], len: usize) -> Option<Self> {
-        (len <= buffer.len()).then_some(Self { buffer, len })
+/// The sum of the `len` bytes at `at`, but for up to three at the end that make no whole word. At most `most` are
+/// summed up, a constant and a multiple of eight, because the verifier asks for a bound. `None` where the packet is
+/// shorter.
+#[inline(always)]
+pub fn sum<P: Packet>(p: &P, at: usize, len: usize, most: usize) -> Option<Sum> {
+    let mut sum = Sum::default();
+    let mut done = 0;
+    for _ in rolled(most as u32 / 8) {
+        if done + 8 > len {
+            break;
+        }
+        sum = sum.add8(p.read(at + done)?);
+        done += 8;
     }
-
-    /// The packet's bytes.
-    #[must_use]
-    pub fn bytes(&self) -> &[u8] {
-        self.buffer.get(..self.len).unwrap_or_default()
+    if len & 4 != 0 {
+        sum = sum.add4(p.read(at + done)?);
     }
-
-    fn bytes_mut(&mut self) -> &mut [u8] {
-        self.buffer.get_mut(..self.len).unwrap_or_default()
-    }
-}
-
-impl Packet for Frame<'_> {
-    fn length(&self) -> usize {
-        self.len
-    }
-
-    fn segments(&self) -> u32 {
-        1
-    }
-
-    fn vlan(&self) -> Option<VlanTag> {
-        None
-    }
-
-    #[inline]
-    fn read<const N: usize>(&self, at: usize) -> Option<[u8; N]> {
-        self.bytes().get(at..)?.first_chunk().copied()
-    }
-
-    #[inline]
-    fn write<const N: usize>(&mut self, at: usize, bytes: [u8; N]) -> Result<(), Refused> {
-        let room = self.bytes_mut().get_mut(at..).and_then(|rest| rest.first_chunk_mut()).ok_or(Refused)?;
-        *room = bytes;
-        Ok(())
-    }
-
-    #[inline]
-    fn fix_l4(&mut self, at: usize, delta: Delta, zero_means_none: bool) -> Result<(), Refused> {
-        let field = self.read(at).ok_or(Refused)?;
-        self.write(at, mend_l4(field, delta, zero_means_none))
-    }
-
-    #[inline]
-    fn put_l4(&mut self, at: usize, parts: Delta) -> Result<(), Refused> {
-        self.write(at, parts.whole().checksum())
-    }
-
-    fn resize(&mut self, len: usize) -> Result<(), Refused> {
-        let grown = self.buffer.get_mut(self.len.min(len)..len).ok_or(Refused)?;
-        grown.fill(0);
-        self.len = len;
-        Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn reads_and_writes_end_where_the_packet_ends_not_where_its_buffer_does() {
-        let mut buffer = [7u8; 10];
-        let mut frame = Frame::new(&mut buffer, 4).unwrap();
-        assert_eq!(frame.read::<4>(0), Some([7; 4]));
-        assert_eq!(frame.read::<4>(1), None);
-        assert_eq!(frame.read::<1>(usize::MAX), None);
-        assert_eq!(frame.write(2, [1, 2]), Ok(()));
-        assert_eq!(frame.write(3, [1, 2]), Err(Refused));
-        assert_eq!(frame.bytes(), [7, 7, 1, 2]);
-    }
-
-    #[test]
-    fn a_packet_that_grows_again_shows_zeros_not_what_it_held_before() {
-        let mut buffer = [9u8; 8];
-        let mut frame = Frame::new(&mut buffer, 8).unwrap();
-        frame.resize(2).unwrap();
-        frame.resize(6).unwrap();
-        assert_eq!(frame.bytes(), [9, 9, 0, 0, 0, 0]);
-        assert_eq!(frame.resize(9), Err(Refused));
-        assert_eq!(frame.length(), 6);
-    }
+    Some(sum)
 }

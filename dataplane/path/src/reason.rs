@@ -73,16 +73,30 @@ reasons! {
         ToSlot "to_slot",
         /// A packet of a known flow, from its slot to the wire.
         ToWire "to_wire",
+        /// An ICMP error about a packet of a known flow, from the wire to the flow's slot.
+        ErrorToSlot "error_to_slot",
+        /// An ICMP error about a packet of a known flow, from its slot to the wire.
+        ErrorToWire "error_to_wire",
         /// The first packet of a flow: a target was chosen, both directions were recorded, the packet was sent on.
         Opened "opened",
     }
     Answered {
         /// An ARP request for a VIP, or for a slot's gateway.
         AnsweredArp "answered_arp",
+        /// A Neighbour Solicitation for a VIP, or for a slot's gateway.
+        AnsweredNdp "answered_ndp",
         /// An ICMP echo request to a VIP, or to a slot's gateway.
         AnsweredEcho "answered_echo",
         /// TCP that is neither a SYN nor of a known flow: its sender got a RST.
         AnsweredReset "answered_reset",
+        /// The hop limit ran out here, and the sender was told.
+        AnsweredTtlExpired "answered_ttl_expired",
+        /// Longer than the way on allows, and the sender was told how long it may be.
+        AnsweredTooBig "answered_too_big",
+        /// Nobody serves the listener, and the sender was told: by a RST, or by ICMP's "port unreachable".
+        AnsweredNoTarget "answered_no_target",
+        /// From a slot, a new connection outwards that nothing allows, and the sandbox was told: by a RST, or by ICMP's "administratively prohibited".
+        AnsweredNotAllowedOut "answered_not_allowed_out",
     }
     Passed {
         /// The device has no record in the interface table: nothing of Weir's is configured on it.
@@ -91,7 +105,7 @@ reasons! {
         OtherStation "other_station",
         /// On an uplink, neither IP nor ARP, or too short for an Ethernet header.
         OtherProtocol "other_protocol",
-        /// On an uplink, a frame with a VLAN tag.
+        /// On an uplink, a frame with a VLAN tag that no uplink is configured for.
         OtherVlan "other_vlan",
         /// On an uplink, IP or ARP for an address that is not Weir's.
         OtherAddress "other_address",
@@ -99,17 +113,29 @@ reasons! {
     Dropped {
         /// A header that cannot be: a wrong version, a length shorter than the header, or more bytes promised than came.
         BadHeader "bad_header",
-        /// A fragment of a datagram.
+        /// A fragment of anything but UDP.
         Fragment "fragment",
-        /// The hop limit ran out here.
+        /// A fragment without ports that came before the one with ports, and could belong to more than one flow.
+        FragmentAhead "fragment_ahead",
+        /// More IPv6 extension headers than the path reads, or longer ones.
+        TooManyHeaders "too_many_headers",
+        /// An IPv6 routing header that wants the packet to go somewhere else yet.
+        SourceRouted "source_routed",
+        /// The hop limit ran out here, and the sender was not told: the packet may not be answered, or enough answers were made.
         TtlExpired "ttl_expired",
+        /// Longer than the way on allows, and the sender was not told, as above.
+        TooBig "too_big",
         /// To or from one of Weir's addresses, and neither TCP, UDP nor ICMP.
         UnsupportedProtocol "unsupported_protocol",
-        /// ICMP for one of Weir's addresses that is not an echo request.
+        /// ICMP for one of Weir's addresses that is neither an echo request nor an error that a flow may hear of.
         IcmpIgnored "icmp_ignored",
+        /// An ICMP error about a packet that is of no known flow.
+        ErrorWithoutFlow "error_without_flow",
+        /// An answer was due, but as many as may be were made in this second.
+        AnswerLimited "answer_limited",
         /// To a VIP, but no listener has this port and protocol.
         NoListener "no_listener",
-        /// The listener's target group has no targets.
+        /// Nobody serves the listener, and the sender was not told: enough answers were made.
         NoTarget "no_target",
         /// A first packet from an address or a MAC that cannot be a source, or from the VIP itself.
         BadSource "bad_source",
@@ -121,6 +147,8 @@ reasons! {
         HalfOpenFull "half_open_full",
         /// The flow leads out of an interface that has no record any more.
         NoInterface "no_interface",
+        /// The flow leads by a gateway whose MAC is not known.
+        NextHopUnresolved "next_hop_unresolved",
         /// Two flows would look the same to one sandbox, so that its replies could not be told apart.
         ReplyCollision "reply_collision",
         /// Another CPU opened the same flow at the same moment and was not done. The sender tries again.
@@ -133,7 +161,9 @@ reasons! {
         SlotProtocol "slot_protocol",
         /// From a slot, ARP for anything but its gateway: address probes are never answered.
         SlotArp "slot_arp",
-        /// From a slot, a new connection outwards, and nothing that allows it.
+        /// From a slot, Neighbour Discovery for anything but its gateway: address probes are never answered.
+        SlotNdp "slot_ndp",
+        /// From a slot, a new connection outwards that nothing allows, and the sandbox was not told: enough answers were made.
         NotAllowedOut "not_allowed_out",
         /// A packet without a flow, while the dataplane was being set up or taken away.
         NotReady "not_ready",

@@ -5,7 +5,8 @@
 //! boundary as they are, so they hold no enum, bool or Option and have no padding.
 
 use crate::addr::{IfIndex, InterfaceId, Ip4, Ip6, L4Port, Mac, Zone};
-use crate::hash::HashKey;
+use crate::hash::{HashKey, scale};
+use crate::packet::VlanTag;
 use crate::reason::Reason;
 use crate::time::{Now, Seconds, Times};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
@@ -40,7 +41,7 @@ pub struct Egress {
     pub delivery: Delivery,
 }
 
-/// An uplink, or a slot.
+/// An uplink, or a slot. What known packets need comes first, in one cache line.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Interface {
@@ -50,16 +51,33 @@ pub struct Interface {
     pub mac: Mac,
     /// A slot's sandbox's MAC; zero on an uplink.
     pub peer_mac: Mac,
-    /// A slot's sandbox's address; zero on an uplink.
-    pub address: Ip4,
-    /// The gateway address that a slot's sandbox knows; zero on an uplink.
-    pub gateway: Ip4,
-    /// A slot's sandbox's IPv6 address; zero on an uplink, or where it has none.
-    pub address6: Ip6,
-    /// The IPv6 gateway address that a slot's sandbox knows; zero on an uplink, or where it has none.
-    pub gateway6: Ip6,
     /// The address space on this interface: the uplink's VPC, or the slot's binding.
     pub zone: Zone,
+    /// The longest IP packet that may leave here, in bytes.
+    pub mtu: u32,
+    /// The tag of the frames that belong to this uplink; [`VlanTag::NONE`] for untagged ones, and on a slot.
+    pub vlan: VlanTag,
+    /// On an uplink: how many bits of [`Self::local`] its neighbours share; 0 where that isn't known.
+    pub on_link: u8,
+    /// The same for [`Self::local6`].
+    pub on_link6: u8,
+    /// How many answers a second the path makes to what comes in here, but for ARP and Neighbour Discovery.
+    pub answers: u32,
+    /// A slot's sandbox's address; zero on an uplink.
+    pub address: Ip4,
+    /// Weir's own address here: the gateway that a slot's sandbox knows; on an uplink the one that Weir asks its
+    /// neighbours and reports errors with, zero where it has none.
+    pub local: Ip4,
+    /// An uplink's gateway, for answers to those who are not on the link; zero where there is none, and on a slot.
+    pub gateway: Ip4,
+    /// Always zero.
+    pub zero: [u8; 4],
+    /// As [`Self::address`].
+    pub address6: Ip6,
+    /// As [`Self::local`].
+    pub local6: Ip6,
+    /// As [`Self::gateway`].
+    pub gateway6: Ip6,
 }
 
 impl Interface {
@@ -69,15 +87,77 @@ impl Interface {
     pub const fn is_in_use(&self) -> bool {
         self.egress.ifindex.0 != 0
     }
+
+    /// Whether this is a slot (else an uplink).
+    #[must_use]
+    #[inline(always)]
+    pub const fn is_slot(&self) -> bool {
+        self.zone.is_binding()
+    }
 }
 
 /// Chapter one: the interfaces.
 pub trait Interfaces {
-    /// The interface that the packet came in by.
-    fn arrival(&self) -> Option<&Interface>;
+    /// The interface that the packet came in by, by its device and the tag that the frame has.
+    fn arrival(&self, tag: VlanTag) -> Option<&Interface>;
 
     /// The interface with this number.
     fn interface(&self, id: InterfaceId) -> Option<&Interface>;
+
+    /// The station that a next hop is, as far as is known.
+    fn next_hop(&self, id: NextHopId) -> Option<Mac>;
+
+    /// Says which station a next hop is.
+    fn learn(&self, id: NextHopId, station: Mac);
+
+    /// Takes one answer from what may be said by this interface; `false` where its rate is used up.
+    fn may_answer(&self, here: &Interface) -> bool;
+}
+
+/// The number of a next hop.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Debug)]
+pub struct NextHopId(pub u32);
+
+impl NextHopId {
+    /// The IPv4 gateway of an uplink.
+    #[must_use]
+    #[inline(always)]
+    pub const fn gateway(uplink: InterfaceId) -> Self {
+        Self(2 * uplink.0)
+    }
+
+    /// The IPv6 gateway of an uplink.
+    #[must_use]
+    #[inline(always)]
+    pub const fn gateway6(uplink: InterfaceId) -> Self {
+        Self(2 * uplink.0 + 1)
+    }
+}
+
+/// Which station a next hop is. Programs learn it from ARP, Neighbour Discovery and packets; user space asks.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(transparent)]
+pub struct NextHop(u64);
+
+impl NextHop {
+    /// Nobody yet.
+    pub const UNRESOLVED: Self = Self(0);
+
+    /// This station.
+    #[must_use]
+    #[inline(always)]
+    pub const fn resolved(station: Mac) -> Self {
+        let [a, b, c, d, e, f] = station.0;
+        Self(u64::from_ne_bytes([a, b, c, d, e, f, 1, 0]))
+    }
+
+    /// The station, if it is known.
+    #[must_use]
+    #[inline(always)]
+    pub const fn station(self) -> Option<Mac> {
+        let [a, b, c, d, e, f, is_resolved, _] = self.0.to_ne_bytes();
+        if is_resolved == 0 { None } else { Some(Mac([a, b, c, d, e, f])) }
+    }
 }
 
 // ---- listeners ----
@@ -126,12 +206,20 @@ pub struct Vip {
 pub struct Listener {
     /// The address and its VPC.
     pub vip: Vip,
-    /// The port.
+    /// The port; [`Self::ANY_PORT`] for all that no other listener of the address and protocol has.
     pub port: L4Port,
-    /// The IP protocol number (RFC 790): TCP or UDP.
+    /// The IP protocol number (RFC 790): TCP or UDP; or [`Self::FRAGMENTS`].
     pub protocol: u8,
     /// Always zero.
     pub zero: u8,
+}
+
+impl Listener {
+    /// Hears every port.
+    pub const ANY_PORT: L4Port = L4Port([0; 2]);
+    /// Hears UDP fragments that show no port: the protocol number of IPv6's fragment header, with any port. Only
+    /// where all of an address's UDP listeners do the same with new flows.
+    pub const FRAGMENTS: u8 = crate::wire::protocol::FRAGMENT;
 }
 
 /// The number of a target group within one half.
@@ -140,17 +228,50 @@ pub struct Listener {
 #[repr(transparent)]
 pub struct GroupId(pub u32);
 
+/// The most target groups that one listener forwards to.
+pub const MAX_SHARES: usize = 5;
+
+/// One target group's share of a listener's new flows.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Debug)]
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Share {
+    /// The group.
+    pub group: GroupId,
+    /// Its weight and those of all groups before it.
+    pub up_to: u32,
+}
+
 /// What a listener does with a new flow.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Debug)]
 #[derive(FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Forward {
-    /// The group that the flow goes to.
-    pub group: GroupId,
-    /// How long the flow may be silent once it is established.
+    /// The groups that flows go to. Those that are not used repeat the last one.
+    pub shares: [Share; MAX_SHARES],
+    /// How long a flow may be silent once it is established.
     pub idle: Seconds,
+    /// 1 where all of a client's flows go to one target, whatever their ports (source-IP stickiness); else 0.
+    pub is_sticky: u8,
     /// Always zero.
-    pub zero: [u8; 2],
+    pub zero: u8,
+}
+
+impl Forward {
+    /// All to one group.
+    #[must_use]
+    pub const fn to(group: GroupId, idle: Seconds) -> Self {
+        Self { shares: [Share { group, up_to: 1 }; MAX_SHARES], idle, is_sticky: 0, zero: 0 }
+    }
+
+    /// The group that these 32 bits of hash choose; `None` where all weights are zero.
+    #[must_use]
+    #[inline(always)]
+    pub fn choose(&self, hash: u32) -> Option<GroupId> {
+        let [.., last] = &self.shares;
+        let point = scale(hash, last.up_to);
+        self.shares.iter().find(|share| point < share.up_to).map(|share| share.group)
+    }
 }
 
 /// A target group: where its Maglev table and its targets lie in this half.
@@ -173,7 +294,7 @@ pub struct Group {
 pub struct Target {
     /// The slot.
     pub slot: InterfaceId,
-    /// The port it serves on.
+    /// The port it serves on; zero for the one that the client asked for.
     pub port: L4Port,
     /// Always zero.
     pub zero: [u8; 2],
@@ -191,7 +312,7 @@ pub trait Listeners {
     fn is_vip(&self, half: Half, vip: &Vip) -> bool;
 
     /// What a listener does with new flows.
-    fn listener(&self, half: Half, listener: &Listener) -> Option<Forward>;
+    fn listener(&self, half: Half, listener: &Listener) -> Option<&Forward>;
 
     /// How long flows may be silent, where their listener does not say it.
     fn times(&self, half: Half) -> Times;
@@ -243,10 +364,10 @@ pub trait Counters {
 
 const _: () = {
     assert!(size_of::<Egress>() == 12 && align_of::<Egress>() == 4);
-    assert!(size_of::<Interface>() == 68 && align_of::<Interface>() == 4);
+    assert!(size_of::<Interface>() == 104 && align_of::<Interface>() == 4);
     assert!(size_of::<Vip>() == 20 && align_of::<Vip>() == 4);
     assert!(size_of::<Listener>() == 24 && align_of::<Listener>() == 4);
-    assert!(size_of::<Forward>() == 8 && align_of::<Forward>() == 4);
+    assert!(size_of::<Forward>() == 44 && align_of::<Forward>() == 4);
     assert!(size_of::<Group>() == 16 && align_of::<Group>() == 4);
     assert!(size_of::<Target>() == 8 && align_of::<Target>() == 4);
 };

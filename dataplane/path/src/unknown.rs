@@ -1,62 +1,67 @@
 //! Packets without a flow: whatever asks Weir for an answer, and the rest. A flow's first packet goes on to
-//! [`crate::opening`].
+//! [`crate::opening`], what has an odd shape to [`crate::odd`], an ICMP error to [`crate::relay`].
 
 use crate::addr::{Address, Mac};
-use crate::answer::{self, Answer};
+use crate::answer;
 use crate::flow::{V4, V6};
 use crate::opening;
-use crate::packet::Packet;
+use crate::packet::{Packet, VlanTag};
 use crate::reason::{Reason, Verdict};
-use crate::tables::{Interface, Tables, Vip};
-use crate::walk::{From, Next, Sent, leave};
-use crate::wire::{ArpRequest, Ethernet, Ip, Network, Segment, ethernet};
+use crate::tables::{Interface, NextHopId, Tables, Vip};
+use crate::walk::{From, Next, Sent, Steps, leave};
+use crate::wire::{Arp, Ethernet, Icmp, Ip, Segment, ethernet, icmp, protocol};
 
 /// The step of a packet that is of no flow.
 ///
 /// # Errors
-/// Where it opens one: the step to go on with, and the packet is untouched.
+/// Where it goes on: the next step, and the packet is untouched.
 #[inline(always)]
 pub fn walk<P: Packet, T: Tables>(p: &mut P, t: &T, from: From) -> Result<Verdict, Next> {
     let packets = p.segments();
     let walked = match from {
         From::Slot => slot_walk(p, t),
-        From::Uplink => match uplink_walk(p, t) {
-            Ok(next) => return Err(next),
-            Err(walked) => walked,
-        },
+        From::Uplink => uplink_walk(p, t),
     };
-    Ok(leave(p, t, packets, walked))
+    match walked {
+        Ok(next) => Err(next),
+        Err(walked) => Ok(leave(p, t, packets, walked)),
+    }
 }
 
-/// Where a packet's way ends here, that is the error: the packet that goes on is the one that opens a flow.
+/// Where a packet's way ends here, that is the error: what goes on has a flow to find or to open.
+type Walked = Result<Next, Result<Sent, Reason>>;
+
 #[inline(always)]
-fn uplink_walk<P: Packet, T: Tables>(p: &mut P, t: &T) -> Result<Next, Result<Sent, Reason>> {
-    let Some(here) = t.arrival() else { return Err(Err(Reason::UnknownInterface)) };
+fn uplink_walk<P: Packet, T: Tables>(p: &mut P, t: &T) -> Walked {
+    let tag = p.vlan();
+    let Some(here) = t.arrival(tag) else {
+        let is_tagged = tag != VlanTag::NONE;
+        return Err(Err(if is_tagged { Reason::OtherVlan } else { Reason::UnknownInterface }));
+    };
     let Some(frame) = Ethernet::read(p) else { return Err(Err(Reason::OtherProtocol)) };
-    if frame.is_tagged(p) {
-        return Err(Err(Reason::OtherVlan));
-    }
     match frame.ethertype {
-        ethernet::IPV4 if frame.dst == here.mac => {
-            ip_from_uplink::<V4, P, T>(p, t, here, &frame, Next::OpeningV4)
-        }
-        ethernet::IPV6 if frame.dst == here.mac => {
-            ip_from_uplink::<V6, P, T>(p, t, here, &frame, Next::OpeningV6)
-        }
-        ethernet::IPV4 | ethernet::IPV6 => Err(Err(Reason::OtherStation)),
+        ethernet::IPV4 => ip_from_uplink::<V4, P, T>(p, t, here, &frame),
+        ethernet::IPV6 => ip_from_uplink::<V6, P, T>(p, t, here, &frame),
         ethernet::ARP => Err(arp_from_uplink(p, t, here, &frame)),
+        // A tag behind the tag.
+        ethernet::VLAN | ethernet::SERVICE_VLAN => Err(Err(Reason::OtherVlan)),
         _ => Err(Err(Reason::OtherProtocol)),
     }
 }
 
 #[inline(always)]
-fn ip_from_uplink<F: Network + Answer, P: Packet, T: Tables>(
+fn ip_from_uplink<F: Steps, P: Packet, T: Tables>(
     p: &mut P,
     t: &T,
     here: &Interface,
     frame: &Ethernet,
-    opens: Next,
-) -> Result<Next, Result<Sent, Reason>> {
+) -> Walked {
+    if let Some(answered) = F::neighbour_on_uplink(p, t, here, frame) {
+        return Err(answered);
+    }
+    if frame.dst != here.mac {
+        return Err(Err(Reason::OtherStation));
+    }
     // Before anything else of it is believed: what is not for a VIP is not Weir's to judge.
     let half = t.live();
     let vip = Vip { address: F::destination(p).mapped(), zone: here.zone };
@@ -64,56 +69,115 @@ fn ip_from_uplink<F: Network + Answer, P: Packet, T: Tables>(
         return Err(Err(Reason::OtherAddress));
     }
     let ip = F::read(p).map_err(Err)?;
-    let segment = match Segment::read(p, &ip) {
-        Ok(segment) => segment,
-        Err(why) => return Err(F::icmp(p, here, frame, &ip, true, why)),
+    let segment = match shape::<F, P>(p, &ip) {
+        Shape::Segment(segment) => segment,
+        Shape::Odd => return Ok(F::ODD),
+        Shape::Icmp => return icmp::<F, P, T>(p, t, here, frame, &ip, true),
+        Shape::Wrong(why) => return Err(Err(why)),
     };
     // Whether anybody listens, the next step asks.
     if segment.opens() {
-        return Ok(opens);
+        return Ok(F::OPENING);
     }
-    if t.listener(half, &opening::listener(vip, &ip, &segment)).is_none() {
+    if opening::heard(t, half, vip, segment.dport, ip.protocol).is_none() {
         return Err(Err(Reason::NoListener));
     }
-    Err(answer::reset::<F, P>(p, here, frame, &ip, &segment))
+    Err(answer::reset_if_allowed::<F, P, T>(p, t, here, frame, &ip, &segment))
+}
+
+/// What is behind an IP header.
+enum Shape {
+    Segment(Segment),
+    /// A fragment, or behind extension headers.
+    Odd,
+    Icmp,
+    Wrong(Reason),
 }
 
 #[inline(always)]
-fn slot_walk<P: Packet, T: Tables>(p: &mut P, t: &T) -> Result<Sent, Reason> {
-    let here = t.arrival().ok_or(Reason::UnboundSlot)?;
-    let Some(frame) = Ethernet::read(p) else { return Err(Reason::SlotProtocol) };
-    if frame.is_tagged(p) {
-        return Err(Reason::SlotProtocol);
+fn shape<F: Icmp, P: Packet>(p: &P, ip: &Ip<F::Address>) -> Shape {
+    if ip.is_fragment && ip.protocol != protocol::UDP {
+        return Shape::Wrong(Reason::Fragment);
     }
-    if frame.src != here.peer_mac {
-        return Err(Reason::SpoofedSource);
+    if ip.protocol == F::PROTOCOL {
+        return Shape::Icmp;
     }
-    match frame.ethertype {
-        ethernet::IPV4 => ip_from_slot::<V4, P>(p, here, &frame),
-        ethernet::IPV6 => ip_from_slot::<V6, P>(p, here, &frame),
-        ethernet::ARP => arp_from_slot(p, here),
-        _ => Err(Reason::SlotProtocol),
+    let is_behind_extensions = F::HAS_EXTENSIONS && ip.payload_at != crate::wire::ipv6::PAYLOAD;
+    let is_carried = matches!(ip.protocol, protocol::TCP | protocol::UDP);
+    if is_carried && (ip.is_fragment || is_behind_extensions) {
+        return Shape::Odd;
+    }
+    match Segment::read(p, ip) {
+        Ok(segment) => Shape::Segment(segment),
+        Err(why) => Shape::Wrong(why),
     }
 }
 
+/// ICMP to one of Weir's addresses, or about one of its flows.
 #[inline(always)]
-fn ip_from_slot<F: Network + Answer, P: Packet>(
+fn icmp<F: Steps, P: Packet, T: Tables>(
     p: &mut P,
+    t: &T,
     here: &Interface,
     frame: &Ethernet,
-) -> Result<Sent, Reason> {
-    let ip: Ip<F::Address> = F::read(p)?;
-    if ip.src != F::address(here) {
-        return Err(Reason::SpoofedSource);
+    ip: &Ip<F::Address>,
+    is_for_weir: bool,
+) -> Walked {
+    let Some([kind, code]) = p.read(ip.payload_at) else { return Err(Err(Reason::BadHeader)) };
+    if ip.payload_len < icmp::LEN {
+        return Err(Err(Reason::IcmpIgnored));
     }
-    let segment = match Segment::read(p, &ip) {
-        Ok(segment) => segment,
-        Err(why) => return F::icmp(p, here, frame, &ip, ip.dst == F::gateway(here), why),
+    if F::is_error(kind) {
+        return Ok(F::RELAY);
+    }
+    if [kind, code] == F::ECHO_REQUEST && is_for_weir {
+        return Err(answer::echo::<F, P, T>(p, t, here, frame, ip));
+    }
+    Err(Err(Reason::IcmpIgnored))
+}
+
+#[inline(always)]
+fn slot_walk<P: Packet, T: Tables>(p: &mut P, t: &T) -> Walked {
+    if p.vlan() != VlanTag::NONE {
+        return Err(Err(Reason::SlotProtocol));
+    }
+    let Some(here) = t.arrival(VlanTag::NONE) else { return Err(Err(Reason::UnboundSlot)) };
+    let Some(frame) = Ethernet::read(p) else { return Err(Err(Reason::SlotProtocol)) };
+    if frame.src != here.peer_mac {
+        return Err(Err(Reason::SpoofedSource));
+    }
+    match frame.ethertype {
+        ethernet::IPV4 => ip_from_slot::<V4, P, T>(p, t, here, &frame),
+        ethernet::IPV6 => ip_from_slot::<V6, P, T>(p, t, here, &frame),
+        ethernet::ARP => Err(arp_from_slot(p, here)),
+        _ => Err(Err(Reason::SlotProtocol)),
+    }
+}
+
+#[inline(always)]
+fn ip_from_slot<F: Steps, P: Packet, T: Tables>(
+    p: &mut P,
+    t: &T,
+    here: &Interface,
+    frame: &Ethernet,
+) -> Walked {
+    if let Some(answered) = F::chatter_on_slot(p, here, frame) {
+        return Err(answered);
+    }
+    let ip = F::read(p).map_err(Err)?;
+    if ip.src != F::address(here) {
+        return Err(Err(Reason::SpoofedSource));
+    }
+    let segment = match shape::<F, P>(p, &ip) {
+        Shape::Segment(segment) => segment,
+        Shape::Odd => return Ok(F::ODD),
+        Shape::Icmp => return icmp::<F, P, T>(p, t, here, frame, &ip, F::local(here) == Some(ip.dst)),
+        Shape::Wrong(why) => return Err(Err(why)),
     };
     if segment.opens() {
-        return Err(Reason::NotAllowedOut);
+        return Ok(F::TELL);
     }
-    answer::reset::<F, P>(p, here, frame, &ip, &segment)
+    Err(answer::reset_if_allowed::<F, P, T>(p, t, here, frame, &ip, &segment))
 }
 
 #[inline(always)]
@@ -123,25 +187,36 @@ fn arp_from_uplink<P: Packet, T: Tables>(
     here: &Interface,
     frame: &Ethernet,
 ) -> Result<Sent, Reason> {
-    let request = ArpRequest::read(p).ok_or(Reason::OtherAddress)?;
+    let arp = Arp::read(p).ok_or(Reason::OtherAddress)?;
+    if arp.sender == here.gateway && here.gateway != Default::default() {
+        learn(t, NextHopId::gateway(here.egress.id), arp.sender_mac);
+    }
     let is_for_us = frame.dst == here.mac || frame.dst == Mac::BROADCAST;
     // Who announces a VIP as its own is in conflict with us: an answer would not mend that.
-    let asks = request.sender != request.target;
-    let vip = Vip { address: request.target.mapped(), zone: here.zone };
+    let asks = arp.operation == Arp::REQUEST && arp.sender != arp.target;
+    let vip = Vip { address: arp.target.mapped(), zone: here.zone };
     if !is_for_us || !asks || !t.is_vip(t.live(), &vip) {
         return Err(Reason::OtherAddress);
     }
-    answer::arp(p, here, &request)
+    answer::arp::reply(p, here, &arp)
+}
+
+/// Notes which station a gateway is. It tells so itself, as any neighbour does that the kernel would believe.
+#[inline(always)]
+pub(crate) fn learn<T: Tables>(t: &T, gateway: NextHopId, station: Mac) {
+    if station.is_unicast() && t.next_hop(gateway) != Some(station) {
+        t.learn(gateway, station);
+    }
 }
 
 #[inline(always)]
 fn arp_from_slot<P: Packet>(p: &mut P, here: &Interface) -> Result<Sent, Reason> {
-    let request = ArpRequest::read(p).ok_or(Reason::SlotArp)?;
+    let request = Arp::read(p).filter(|arp| arp.operation == Arp::REQUEST).ok_or(Reason::SlotArp)?;
     if request.sender_mac != here.peer_mac {
         return Err(Reason::SpoofedSource);
     }
-    if request.target != here.gateway || request.sender != here.address {
+    if request.target != here.local || request.sender != here.address {
         return Err(Reason::SlotArp);
     }
-    answer::arp(p, here, &request)
+    answer::arp::reply(p, here, &request)
 }

@@ -1,38 +1,47 @@
 //! The two walks of a packet. Start here.
 //!
 //! ```text
-//!   settled ──the flow's state may move──► moving ──it goes on──────► ready
+//!   settled ──the flow's state may move──► moving ──it goes on──────► ready ──too big──► tell
 //!      │                                      └──────it is over──┐      ▲
 //!      └─────────no flow─────────────────────────────────────────┴─► unknown ──a flow's first──► opening
+//!                                                                      ├─a fragment, extension headers─► odd
+//!                                                                      └─an ICMP error─────────────────► relay
 //! ```
 //!
 //! Most packets are *settled*: of a flow that is there, and with nothing to say to it. They are parsed, found,
 //! rewritten and sent, all in this file. A TCP packet with SYN, FIN or RST, and every packet until its flow is
-//! established, may *move* the flow's state; a few times in a timeout any packet does. What is of no flow is
-//! answered, passed, dropped by name, or *opens* one. Once that is done a packet is *ready*, and goes on as a
-//! settled one does. Each step is a program of its own in the kernel, reached by a tail call: so the one that
-//! most packets see stays small, and each has a whole stack. Nothing waits for user space, nothing is queued,
-//! nothing is locked.
+//! established, may *move* the flow's state; a few times in a timeout any packet does, and one from another station
+//! than before. What is of no flow is answered, passed, dropped by name, or *opens* one. Packets in an *odd* shape
+//! find their flow on a way of their own, and ICMP errors are *relayed* to the flow that they are about. Once its
+//! flow is in order a packet is *ready*, and goes on as a settled one does. Who sent what can't go on is *told*.
 //!
-//! IPv4 and IPv6 walk the same way: what differs is in [`Network`] and in the rewriting of headers.
+//! Each step is a program of its own in the kernel, reached by a tail call: so the one that most packets see stays
+//! small, and each has a whole stack. Nothing waits for user space, nothing is queued, nothing is locked.
+//!
+//! IPv4 and IPv6 walk the same way: what differs is in [`Network`], [`crate::wire::Icmp`] and in the rewriting of headers.
 
-use crate::flow::follow::{Found, Moved, Way, find, move_on};
+use crate::addr::Mac;
+use crate::answer::Answer;
+use crate::chatter::Chatter;
+use crate::flow::follow::{Found, Moved, Way, answer_to, find, move_on};
 use crate::flow::store::Flows;
-use crate::flow::{Ends, Key, V4, V6};
+use crate::flow::{Ends, Key, Toward, V4, V6};
 use crate::opening;
-use crate::packet::Packet;
+use crate::packet::{Packet, VlanTag};
 use crate::reason::{Reason, Verdict};
 use crate::tables::{Egress, Interface, Tables};
 use crate::translate::{self, Header};
-use crate::unknown;
-use crate::wire::{Ethernet, Ip, Network, Segment, ethernet};
+use crate::wire::{Ethernet, Ip, Network, Quotes, Segment, ethernet, ipv4};
+use crate::{odd, relay, tell, unknown};
 
 /// A step that another program takes: its place in the arrays of programs.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u32)]
 pub enum Next {
-    /// The packet's flow is in order.
-    Ready,
+    /// The IPv4 packet's flow is in order.
+    ReadyV4,
+    /// The IPv6 packet's flow is in order.
+    ReadyV6,
     /// The packet may move an IPv4 flow's state.
     MovingV4,
     /// The packet may move an IPv6 flow's state.
@@ -43,11 +52,57 @@ pub enum Next {
     OpeningV4,
     /// The packet opens an IPv6 flow.
     OpeningV6,
+    /// An IPv4 fragment.
+    OddV4,
+    /// An IPv6 fragment, or a packet with extension headers.
+    OddV6,
+    /// An ICMP error.
+    RelayV4,
+    /// An ICMPv6 error.
+    RelayV6,
+    /// An IPv4 packet that can't go on, and whose sender is to be told.
+    TellV4,
+    /// An IPv6 packet that can't go on, and whose sender is to be told.
+    TellV6,
 }
 
 impl Next {
     /// How many there are.
-    pub const COUNT: u32 = 6;
+    pub const COUNT: u32 = 13;
+}
+
+/// A family, with all that its packets may need, and its steps.
+pub trait Steps: Quotes + Answer + Chatter + Header {
+    /// The packet's flow is in order.
+    const READY: Next;
+    /// The packet may move its flow's state.
+    const MOVING: Next;
+    /// The packet opens a flow.
+    const OPENING: Next;
+    /// A fragment, or a packet with extension headers.
+    const ODD: Next;
+    /// An ICMP error.
+    const RELAY: Next;
+    /// The sender is to be told.
+    const TELL: Next;
+}
+
+impl Steps for V4 {
+    const READY: Next = Next::ReadyV4;
+    const MOVING: Next = Next::MovingV4;
+    const OPENING: Next = Next::OpeningV4;
+    const ODD: Next = Next::OddV4;
+    const RELAY: Next = Next::RelayV4;
+    const TELL: Next = Next::TellV4;
+}
+
+impl Steps for V6 {
+    const READY: Next = Next::ReadyV6;
+    const MOVING: Next = Next::MovingV6;
+    const OPENING: Next = Next::OpeningV6;
+    const ODD: Next = Next::OddV6;
+    const RELAY: Next = Next::RelayV6;
+    const TELL: Next = Next::TellV6;
 }
 
 /// Which side a packet comes in from.
@@ -59,10 +114,18 @@ pub enum From {
     Slot,
 }
 
+/// As many tail calls as the kernel allows (include/linux/bpf.h, `MAX_TAIL_CALL_CNT`).
+const MOST_TAIL_CALLS: u32 = 33;
+/// Length of a TCP header without options, which is what the longest segment is reckoned with (RFC 6691).
+const TCP_LEN: usize = crate::wire::tcp::LEN;
+
 /// A packet that is to leave: why, and where to.
-pub(crate) struct Sent {
-    pub(crate) why: Reason,
-    pub(crate) to: Egress,
+#[derive(Clone, Copy, Debug)]
+pub struct Sent {
+    /// Why.
+    pub why: Reason,
+    /// Where to.
+    pub to: Egress,
 }
 
 /// A packet from the wire, all steps.
@@ -80,17 +143,26 @@ pub fn from_slot<P: Packet, T: Tables + Flows<V4> + Flows<V6>>(p: &mut P, t: &T)
 #[inline(always)]
 fn all_steps<P: Packet, T: Tables + Flows<V4> + Flows<V6>>(p: &mut P, t: &T, from: From) -> Verdict {
     let mut step = settled(p, t, from);
-    loop {
+    for _ in 0..MOST_TAIL_CALLS {
         step = match step {
             Ok(verdict) => return verdict,
-            Err(Next::Ready) => Ok(ready(p, t, from)),
+            Err(Next::ReadyV4) => ready::<V4, P, T>(p, t, from),
+            Err(Next::ReadyV6) => ready::<V6, P, T>(p, t, from),
             Err(Next::MovingV4) => Err(moving::<V4, P, T>(p, t, from)),
             Err(Next::MovingV6) => Err(moving::<V6, P, T>(p, t, from)),
             Err(Next::Unknown) => unknown::walk(p, t, from),
             Err(Next::OpeningV4) => opening::walk::<V4, P, T>(p, t),
             Err(Next::OpeningV6) => opening::walk::<V6, P, T>(p, t),
+            Err(Next::OddV4) => odd::walk::<V4, P, T>(p, t, from),
+            Err(Next::OddV6) => odd::walk::<V6, P, T>(p, t, from),
+            Err(Next::RelayV4) => Ok(relay::walk::<V4, P, T>(p, t, from)),
+            Err(Next::RelayV6) => Ok(relay::walk::<V6, P, T>(p, t, from)),
+            Err(Next::TellV4) => Ok(tell::walk::<V4, P, T>(p, t, from)),
+            Err(Next::TellV6) => Ok(tell::walk::<V6, P, T>(p, t, from)),
         }
     }
+    // As in the kernel, where a tail call too many fails.
+    leave(p, t, p.segments(), Err(Reason::NotReady))
 }
 
 /// The first step, and the last for most packets: one of a flow that is there, and that it says nothing to.
@@ -105,48 +177,25 @@ pub fn settled<P: Packet, T: Tables + Flows<V4> + Flows<V6>>(
 ) -> Result<Verdict, Next> {
     let packets = p.segments();
     t.entered(packets);
-    let (here, ethertype) = arrival(p, t, from).ok_or(Next::Unknown)?;
-    let walked = match ethertype {
-        ethernet::IPV4 => settled_ip::<V4, P, T>(p, t, here, from, Next::MovingV4)?,
-        ethernet::IPV6 => settled_ip::<V6, P, T>(p, t, here, from, Next::MovingV6)?,
+    let (here, frame) = arrival(p, t, from).ok_or(Next::Unknown)?;
+    let walked = match frame.ethertype {
+        ethernet::IPV4 => settled_ip::<V4, P, T>(p, t, here, frame.src, from)?,
+        ethernet::IPV6 => settled_ip::<V6, P, T>(p, t, here, frame.src, from)?,
         _ => return Err(Next::Unknown),
     };
     Ok(leave(p, t, packets, walked))
 }
 
-/// The last step of a packet whose flow is in order.
+/// Where the packet came in, and its Ethernet header, if its MACs let it be a flow's.
 #[inline(always)]
-pub fn ready<P: Packet, T: Tables + Flows<V4> + Flows<V6>>(p: &mut P, t: &T, from: From) -> Verdict {
-    let packets = p.segments();
-    let walked = match arrival(p, t, from) {
-        Some((here, ethernet::IPV4)) => ready_ip::<V4, P, T>(p, t, here, from),
-        Some((here, ethernet::IPV6)) => ready_ip::<V6, P, T>(p, t, here, from),
-        _ => Err(Reason::RaceLost),
-    };
-    leave(p, t, packets, walked)
-}
-
-/// The step of a packet that may move its flow's state. Returns the step to go on with.
-#[inline(always)]
-pub fn moving<F: Network, P: Packet, T: Tables + Flows<F>>(p: &mut P, t: &T, from: From) -> Next {
-    let Some((here, _)) = arrival(p, t, from) else { return Next::Unknown };
-    let Some(Known { segment, found, .. }) = known::<F, P, T>(p, t, here, from) else { return Next::Unknown };
-    match move_on::<F, P, T>(p, t, &found, &segment) {
-        Moved::GoesOn => Next::Ready,
-        Moved::IsOver => Next::Unknown,
-    }
-}
-
-/// Where the packet came in, and its ethertype, if its MACs and the lack of a tag let it be a flow's.
-#[inline(always)]
-fn arrival<'t, P: Packet, T: Tables>(p: &P, t: &'t T, from: From) -> Option<(&'t Interface, [u8; 2])> {
-    let here = t.arrival()?;
+fn arrival<'t, P: Packet, T: Tables>(p: &P, t: &'t T, from: From) -> Option<(&'t Interface, Ethernet)> {
+    let here = t.arrival(p.vlan())?;
     let frame = Ethernet::read(p)?;
     let is_right = match from {
         From::Uplink => frame.dst == here.mac,
         From::Slot => frame.src == here.peer_mac,
     };
-    (is_right && !frame.is_tagged(p)).then_some((here, frame.ethertype))
+    is_right.then_some((here, frame))
 }
 
 /// Counts a packet once on its way out. It was counted once on its way in.
@@ -171,76 +220,131 @@ pub(crate) fn leave<P: Packet, T: Tables>(
     }
 }
 
-/// The established path: parse, one look-up, rewrite, send.
+/// The established path: parse, one look-up, rewrite, send. What needs more than that goes another way.
 #[inline(always)]
-fn settled_ip<F: Network + Header, P: Packet, T: Tables + Flows<F>>(
+fn settled_ip<F: Steps, P: Packet, T: Tables + Flows<F>>(
     p: &mut P,
     t: &T,
     here: &Interface,
+    station: Mac,
     from: From,
-    moving: Next,
 ) -> Result<Result<Sent, Reason>, Next> {
-    let Known { ip, segment, found } = known::<F, P, T>(p, t, here, from).ok_or(Next::Unknown)?;
-    if let Err(why) = translate::may_go_on(&ip) {
-        return Ok(Err(why));
+    let ip = F::glance(p).ok().ok_or(Next::Unknown)?;
+    let Known { segment, found } = known::<F, P, T>(p, t, here, &ip, from).ok_or(Next::Unknown)?;
+    if ip.is_fragment {
+        return Err(Next::Unknown);
     }
-    if segment.is_control() || found.is_due(t.now()) {
-        return Err(moving);
+    if ip.hop_limit <= 1 {
+        return Err(F::TELL);
+    }
+    let is_from_another = from == From::Uplink && !found.is_from::<F>(station);
+    if segment.is_control() || found.is_due(t.now()) || is_from_another {
+        return Err(F::MOVING);
     }
     let way = found.way::<F>();
     if !found.is_still_its_flows::<F>() {
         return Err(Next::Unknown);
     }
+    let Ok(out) = exit::<F, T>(t, &way) else { return Ok(Err(Reason::NoInterface)) };
+    if ip.total_len() > out.mtu as usize || p.vlan() != out.vlan {
+        return Err(F::READY);
+    }
     found.count::<F>(p.segments(), ip.total_len(), &segment);
-    Ok(send::<F, P, T>(p, t, &ip, &segment, &way, from.known()))
+    Ok(send::<F, P, T>(p, t, &ip, &segment, (&way, out), from.known()))
+}
+
+/// The step of a packet that may move its flow's state. Returns the step to go on with.
+#[inline(always)]
+pub fn moving<F: Steps, P: Packet, T: Tables + Flows<F>>(p: &mut P, t: &T, from: From) -> Next {
+    let Some((here, frame)) = arrival(p, t, from) else { return Next::Unknown };
+    let Ok(ip) = F::read(p) else { return Next::Unknown };
+    let Some(Known { segment, found }) = known::<F, P, T>(p, t, here, &ip, from) else {
+        return Next::Unknown;
+    };
+    match move_on::<F, P, T>(p, t, &found, &segment) {
+        Moved::IsOver => Next::Unknown,
+        Moved::GoesOn => {
+            if from == From::Uplink {
+                answer_to::<F, T>(t, &found, frame.src);
+            }
+            F::READY
+        }
+    }
+}
+
+/// The last step of a packet whose flow is in order.
+///
+/// # Errors
+/// The step to go on with, and the packet is untouched.
+#[inline(always)]
+pub fn ready<F: Steps, P: Packet, T: Tables + Flows<F>>(
+    p: &mut P,
+    t: &T,
+    from: From,
+) -> Result<Verdict, Next> {
+    let packets = p.segments();
+    let walked = match ready_ip::<F, P, T>(p, t, from) {
+        Ok(sent) => Ok(sent),
+        Err(Reason::TooBig) => return Err(F::TELL),
+        Err(why) => Err(why),
+    };
+    Ok(leave(p, t, packets, walked))
 }
 
 #[inline(always)]
-fn ready_ip<F: Network + Header, P: Packet, T: Tables + Flows<F>>(
-    p: &mut P,
-    t: &T,
-    here: &Interface,
-    from: From,
-) -> Result<Sent, Reason> {
-    let Known { ip, segment, found } = known::<F, P, T>(p, t, here, from).ok_or(Reason::RaceLost)?;
+fn ready_ip<F: Steps, P: Packet, T: Tables + Flows<F>>(p: &mut P, t: &T, from: From) -> Result<Sent, Reason> {
+    let Some((here, _)) = arrival(p, t, from) else { return Err(Reason::RaceLost) };
+    let ip = F::read(p)?;
+    let Some(Known { segment, found }) = known::<F, P, T>(p, t, here, &ip, from) else {
+        return Err(Reason::RaceLost);
+    };
     let way = found.way::<F>();
     if !found.is_still_its_flows::<F>() {
         return Err(Reason::RaceLost);
     }
+    let out = exit::<F, T>(t, &way)?;
+    if !fits(p, &ip, &segment, out) {
+        return Err(Reason::TooBig);
+    }
     let is_first = found.count::<F>(p.segments(), ip.total_len(), &segment) && from == From::Uplink;
     let why = if is_first { Reason::Opened } else { from.known() };
-    send::<F, P, T>(p, t, &ip, &segment, &way, why)
+    let longest = here.mtu.min(out.mtu);
+    retag(p, out.vlan)?;
+    translate::clamp_segments::<P>(p, &segment, longest.saturating_sub((F::LEN + TCP_LEN) as u32))?;
+    if ip.is_fragment {
+        odd::note::<F, P, T>(p, t, here, &ip, &way, from)?;
+    }
+    send::<F, P, T>(p, t, &ip, &segment, (&way, out), why)
 }
 
 /// A packet of a flow.
-struct Known<F: Network, E> {
-    ip: Ip<F::Address>,
-    segment: Segment,
-    found: Found<E>,
+pub(crate) struct Known<E> {
+    pub(crate) segment: Segment,
+    pub(crate) found: Found<E>,
 }
 
-/// The packet's headers and its flow, if it can be a flow's and there is one.
+/// The packet's flow, if it can be a flow's and there is one.
 #[inline(always)]
-fn known<F: Network, P: Packet, T: Tables + Flows<F>>(
+pub(crate) fn known<F: Network, P: Packet, T: Tables + Flows<F>>(
     p: &P,
     t: &T,
     here: &Interface,
+    ip: &Ip<F::Address>,
     from: From,
-) -> Option<Known<F, T::Entry>> {
-    let ip = F::read(p).ok()?;
+) -> Option<Known<T::Entry>> {
     // A sandbox may send from no other address than its own.
     if from == From::Slot && ip.src != F::address(here) {
         return None;
     }
-    let segment = Segment::read(p, &ip).ok()?;
-    let found = find::<F, T>(t, &flow_key::<F>(here, &ip, &segment))?;
-    Some(Known { ip, segment, found })
+    let segment = Segment::read(p, ip).ok()?;
+    let found = find::<F, T>(t, &flow_key::<F>(here, ip, &segment))?;
+    Some(Known { segment, found })
 }
 
 impl From {
     /// Why a packet of a known flow leaves.
     #[inline(always)]
-    const fn known(self) -> Reason {
+    pub(crate) const fn known(self) -> Reason {
         match self {
             Self::Uplink => Reason::ToSlot,
             Self::Slot => Reason::ToWire,
@@ -255,17 +359,56 @@ pub(crate) fn flow_key<F: Network>(here: &Interface, ip: &Ip<F::Address>, segmen
     F::Key::new(ends, ip.protocol, here.zone)
 }
 
+/// The interface that a flow's packets leave by.
+#[inline(always)]
+pub(crate) fn exit<'t, F: Network, T: Tables>(
+    t: &'t T,
+    way: &Way<F::Address>,
+) -> Result<&'t Interface, Reason> {
+    t.interface(way.hop.interface()).filter(|out| out.is_in_use()).ok_or(Reason::NoInterface)
+}
+
+/// Whether the packet, or each of its segments, is short enough to leave by `out`.
+#[inline(always)]
+fn fits<P: Packet, A>(p: &P, ip: &Ip<A>, segment: &Segment, out: &Interface) -> bool {
+    let payload = p.segment_payload();
+    let headers = segment.at - ipv4::AT + segment.header_len();
+    ip.total_len() <= out.mtu as usize || payload != 0 && headers + payload <= out.mtu as usize
+}
+
+/// Gives the frame the tag of the interface that it leaves by.
+#[inline(always)]
+pub(crate) fn retag<P: Packet>(p: &mut P, vlan: VlanTag) -> Result<(), Reason> {
+    if p.vlan() == vlan {
+        return Ok(());
+    }
+    p.set_vlan(vlan).map_err(|_| Reason::Unchangeable)
+}
+
+/// The MACs that a packet leaves with.
+#[inline(always)]
+pub(crate) fn macs<A, T: Tables>(t: &T, way: &Way<A>, out: &Interface) -> Result<[Mac; 2], Reason> {
+    if out.is_slot() {
+        return Ok([out.peer_mac, out.mac]);
+    }
+    let dst = match way.hop.toward() {
+        Toward::Station(station) => station,
+        Toward::NextHop(id) => t.next_hop(id).ok_or(Reason::NextHopUnresolved)?,
+    };
+    Ok([dst, out.mac])
+}
+
 /// Turns the packet into what its flow says, and sends it where the flow leads.
 #[inline(always)]
-pub(crate) fn send<F: Network + Header, P: Packet, T: Tables>(
+fn send<F: Steps, P: Packet, T: Tables>(
     p: &mut P,
     t: &T,
     ip: &Ip<F::Address>,
     segment: &Segment,
-    way: &Way<F::Address>,
+    (way, out): (&Way<F::Address>, &Interface),
     why: Reason,
 ) -> Result<Sent, Reason> {
-    let out = t.interface(way.hop.interface()).filter(|out| out.is_in_use()).ok_or(Reason::NoInterface)?;
-    translate::apply::<F, P>(p, ip, segment, &way.to, [way.hop.mac, out.mac])?;
+    let macs = macs(t, way, out)?;
+    translate::apply::<F, P>(p, ip, segment, &way.to, macs)?;
     Ok(Sent { why, to: out.egress })
 }

@@ -1,9 +1,17 @@
 //! Headers as they lie on the wire. Reading only: what a packet says, and whether it can be.
 
+pub mod icmp;
+pub mod ndp;
+
+mod extensions;
 mod ip;
+mod quoted;
 mod segment;
 
+pub use extensions::MOST_BYTES as MOST_EXTENSION_BYTES;
+pub use icmp::Icmp;
 pub use ip::{Ip, Network};
+pub use quoted::{Quoted, Quotes};
 pub use segment::{Segment, Tcp};
 
 use crate::addr::{Ip4, Mac};
@@ -25,8 +33,12 @@ pub mod ethernet {
     pub const IPV6: [u8; 2] = [0x86, 0xdd];
     /// Ethertype of ARP.
     pub const ARP: [u8; 2] = [0x08, 0x06];
-    /// Tag protocol identifiers of 802.1Q and 802.1ad.
-    pub const VLAN: [[u8; 2]; 2] = [[0x81, 0x00], [0x88, 0xa8]];
+    /// Tag protocol identifier of 802.1Q.
+    pub const VLAN: [u8; 2] = [0x81, 0x00];
+    /// Tag protocol identifier of 802.1ad, which is not carried.
+    pub const SERVICE_VLAN: [u8; 2] = [0x88, 0xa8];
+    /// Length of a tag.
+    pub const VLAN_LEN: usize = 4;
 }
 
 /// IPv4 (RFC 791). Offsets are from the start of the frame.
@@ -35,6 +47,8 @@ pub mod ipv4 {
     pub const AT: usize = super::ethernet::LEN;
     /// Length of the header without options.
     pub const LEN: usize = 20;
+    /// Offset of the identification of a datagram's fragments.
+    pub const IDENTIFICATION: usize = AT + 4;
     /// Offset of the total length.
     pub const TOTAL_LEN: usize = AT + 2;
     /// Offset of the flags and the fragment offset.
@@ -59,6 +73,8 @@ pub mod ipv6 {
     pub const PAYLOAD_LEN: usize = AT + 4;
     /// Offset of the next header's number; the hop limit follows it.
     pub const NEXT_HEADER: usize = AT + 6;
+    /// Offset of the hop limit.
+    pub const HOP_LIMIT: usize = AT + 7;
     /// Offset of the source address.
     pub const SRC: usize = AT + 8;
     /// Offset of the destination address.
@@ -75,8 +91,14 @@ pub mod protocol {
     pub const TCP: u8 = 6;
     /// UDP.
     pub const UDP: u8 = 17;
+    /// IPv6's hop-by-hop options.
+    pub const HOP_BY_HOP: u8 = 0;
+    /// IPv6's routing header.
+    pub const ROUTING: u8 = 43;
     /// IPv6's fragment header.
     pub const FRAGMENT: u8 = 44;
+    /// IPv6's destination options.
+    pub const DESTINATION: u8 = 60;
     /// ICMPv6.
     pub const ICMPV6: u8 = 58;
 }
@@ -93,6 +115,8 @@ pub mod tcp {
     pub const OPTION_END: u8 = 0;
     /// The option that is nothing.
     pub const OPTION_NOTHING: u8 = 1;
+    /// The longest segment that the sender takes (RFC 9293 section 3.7.1).
+    pub const OPTION_MAX_SEGMENT: u8 = 2;
     /// The window's shift (RFC 7323 section 2.2).
     pub const OPTION_WINDOW_SCALE: u8 = 3;
     /// No more data from the sender.
@@ -109,20 +133,10 @@ pub mod tcp {
 pub mod udp {
     /// Length of the header.
     pub const LEN: usize = 8;
+    /// Offset of the length from the header's start.
+    pub const LENGTH: usize = 4;
     /// Offset of the checksum from the header's start.
     pub const CHECKSUM: usize = 6;
-}
-
-/// ICMP (RFC 792).
-pub mod icmp {
-    /// Length of an echo header.
-    pub const LEN: usize = 8;
-    /// Offset of the checksum from the header's start.
-    pub const CHECKSUM: usize = 2;
-    /// Type and code of an echo request.
-    pub const ECHO_REQUEST: [u8; 2] = [8, 0];
-    /// Type and code of an echo reply.
-    pub const ECHO_REPLY: [u8; 2] = [0, 0];
 }
 
 /// An Ethernet header. Ordered so that it may lie on the stack, where the verifier wants alignment.
@@ -147,44 +161,44 @@ impl Ethernet {
             ethertype: p.read(ethernet::TYPE)?,
         })
     }
-
-    /// Whether the frame has a VLAN tag, in its bytes or beside them.
-    #[inline(always)]
-    pub fn is_tagged<P: Packet>(&self, p: &P) -> bool {
-        let [q, ad] = ethernet::VLAN;
-        p.vlan().is_some() || self.ethertype == q || self.ethertype == ad
-    }
 }
 
-/// An ARP request for IPv4 over Ethernet (RFC 826). Ordered as [`Ethernet`] is, for the same reason.
+/// ARP for IPv4 over Ethernet (RFC 826). Ordered as [`Ethernet`] is, for the same reason.
 #[derive(Clone, Copy, Debug)]
 #[repr(C, align(8))]
-pub struct ArpRequest {
-    /// The asker's address; zero in a probe (RFC 5227).
+pub struct Arp {
+    /// Who sends it; zero in a probe (RFC 5227).
     pub sender: Ip4,
-    /// The address it asks for.
+    /// The address that is asked for.
     pub target: Ip4,
-    /// Who asks.
+    /// The sender's MAC.
     pub sender_mac: Mac,
+    /// A request or a reply.
+    pub operation: [u8; 2],
 }
 
-impl ArpRequest {
+impl Arp {
     /// Offset of the operation; the four addresses follow it.
     pub const OPERATION: usize = ethernet::LEN + 6;
+    /// The operation of a request.
+    pub const REQUEST: [u8; 2] = [0, 1];
     /// The operation of a reply.
     pub const REPLY: [u8; 2] = [0, 2];
 
-    /// The request in `p`; `None` where it is anything else.
+    /// What `p` says; `None` where it is anything else.
     #[inline(always)]
     pub fn read<P: Packet>(p: &P) -> Option<Self> {
-        const IPV4_OVER_ETHERNET_REQUEST: [u8; 8] = [0, 1, 8, 0, 6, 4, 0, 1];
-        if p.read(ethernet::LEN)? != IPV4_OVER_ETHERNET_REQUEST {
+        const IPV4_OVER_ETHERNET: [u8; 4] = [0, 1, 8, 0];
+        const LENGTHS: [u8; 2] = [6, 4];
+        let Some(target) = p.read(Self::OPERATION + 18) else { return None };
+        if p.read(ethernet::LEN)? != IPV4_OVER_ETHERNET || p.read(ethernet::LEN + 4)? != LENGTHS {
             return None;
         }
         Some(Self {
+            operation: p.read(Self::OPERATION)?,
             sender_mac: Mac(p.read(Self::OPERATION + 2)?),
             sender: Ip4(p.read(Self::OPERATION + 8)?),
-            target: Ip4(p.read(Self::OPERATION + 18)?),
+            target: Ip4(target),
         })
     }
 }

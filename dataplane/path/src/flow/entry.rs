@@ -8,8 +8,9 @@
 use super::key::{Ends, Key4, Key6};
 use super::record::{RecordId, Side};
 use crate::addr::{InterfaceId, Ip4, Ip6, Mac};
+use crate::tables::NextHopId;
 use crate::time::Now;
-use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, transmute};
 
 /// Whose an entry is, and until when its flow's record need not be looked at.
 ///
@@ -87,22 +88,44 @@ impl Stamp {
     }
 }
 
-/// Where a direction's packets go.
+/// Where a direction's packets go, and which station on the wire the flow talks to.
+///
+/// A direction that leads to a slot notes the station that its packets come from; the one that leads to the wire the
+/// one that they go to. It is the same station: whoever sends is answered, without a neighbour table and without a
+/// daemon. Where an uplink has a gateway, packets to the wire go to that next hop instead, whatever station it is.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C, align(8))]
 pub struct Hop {
-    /// The destination MAC to write: the sandbox's, or the next hop's.
-    pub mac: Mac,
+    /// A station's MAC; or, with the group bit, which no station has (IEEE 802.3 section 3.2.3), a next hop's number.
+    station: Mac,
     /// The number of the interface they leave by.
     interface: u16,
 }
 
+/// Whom packets to the wire go to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Toward {
+    /// A station.
+    Station(Mac),
+    /// Whatever station this next hop is.
+    NextHop(NextHopId),
+}
+
 impl Hop {
-    /// To the station `mac` by `interface`, whose number lies below [`crate::layout::MAX_INTERFACES`].
+    /// By `interface`, whose number lies below [`crate::layout::MAX_INTERFACES`]; from or to a station whose MAC
+    /// [`Mac::is_unicast`].
     #[must_use]
     #[inline(always)]
-    pub const fn new(interface: InterfaceId, mac: Mac) -> Self {
-        Self { mac, interface: interface.0 as u16 }
+    pub const fn new(interface: InterfaceId, station: Mac) -> Self {
+        Self { station, interface: interface.0 as u16 }
+    }
+
+    /// By `interface` to a next hop.
+    #[must_use]
+    #[inline(always)]
+    pub const fn to_next_hop(interface: InterfaceId, next_hop: NextHopId) -> Self {
+        let [a, b, c, d] = next_hop.0.to_ne_bytes();
+        Self { station: Mac([1, 0, a, b, c, d]), interface: interface.0 as u16 }
     }
 
     /// The interface they leave by.
@@ -110,6 +133,31 @@ impl Hop {
     #[inline(always)]
     pub const fn interface(self) -> InterfaceId {
         InterfaceId(self.interface as u32)
+    }
+
+    /// Whom packets to the wire go to.
+    #[must_use]
+    #[inline(always)]
+    pub const fn toward(self) -> Toward {
+        if self.station.is_unicast() {
+            return Toward::Station(self.station);
+        }
+        let [_, _, a, b, c, d] = self.station.0;
+        Toward::NextHop(NextHopId(u32::from_ne_bytes([a, b, c, d])))
+    }
+
+    /// All of it in one word, so that it can be written in one piece.
+    #[must_use]
+    #[inline(always)]
+    pub fn to_word(self) -> u64 {
+        transmute!(self)
+    }
+
+    /// Whether packets that come from the wire come from this station.
+    #[must_use]
+    #[inline(always)]
+    pub fn is_from(self, station: Mac) -> bool {
+        self.station == station
     }
 }
 

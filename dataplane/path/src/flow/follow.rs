@@ -3,7 +3,8 @@
 use super::end::{End, end};
 use super::state::{self, Heard, Move};
 use super::store::{EntryCell, Flows, RecordCell, Word};
-use super::{Ends, Family, Hop, Life, Meta, Phase, Side, Stamp, rolled, room};
+use super::{Ends, Family, Hop, Life, Meta, Phase, Side, Stamp, Toward, rolled, room};
+use crate::addr::Mac;
 use crate::packet::Packet;
 use crate::tables::Tables;
 use crate::time::Now;
@@ -59,6 +60,15 @@ impl<E> Found<E> {
         Way { to: self.entry.rewrite(), hop: self.entry.hop() }
     }
 
+    /// Whether a packet that comes from the wire comes from the station that the flow talks to.
+    #[inline(always)]
+    pub fn is_from<F: Family>(&self, station: Mac) -> bool
+    where
+        E: EntryCell<F>,
+    {
+        self.entry.hop().is_from(station)
+    }
+
     /// Whether what was read until now was the flow's. Else it ended meanwhile, and the element may be another's.
     #[inline(always)]
     pub fn is_still_its_flows<F: Family>(&self) -> bool
@@ -110,6 +120,27 @@ pub fn move_on<F: Family, P: Packet, T: Tables + Flows<F>>(
             end(t, found.stamp.record(), life, why);
             Moved::IsOver
         }
+    }
+}
+
+/// Lets answers follow a client, or the router before it, whose MAC is another one by now.
+#[inline(always)]
+pub fn answer_to<F: Family, T: Tables + Flows<F>>(t: &T, found: &Found<T::Entry>, station: Mac) {
+    let was = found.entry.hop();
+    if was.is_from(station) || !station.is_unicast() {
+        return;
+    }
+    found.entry.set_hop(Hop::new(was.interface(), station));
+    let Some(record) = t.record(found.stamp.record()) else { return };
+    let Some(back) = t.find_side(record, found.stamp.side().other()) else { return };
+    match back.hop().toward() {
+        // The record may be another flow's by now; its own packets put right what is done to it here.
+        Toward::Station(_) => back.set_hop(Hop::new(back.hop().interface(), station)),
+        // A gateway that changes its MAC and does not say so.
+        Toward::NextHop(id) if t.next_hop(id).is_some_and(|gateway| was.is_from(gateway)) => {
+            t.learn(id, station);
+        }
+        Toward::NextHop(_) => {}
     }
 }
 

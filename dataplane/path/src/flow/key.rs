@@ -37,6 +37,17 @@ impl<A: Address> Ends<A> {
     }
 }
 
+/// Which part of a key a target is chosen by.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Part {
+    /// All of it: each flow for itself.
+    Flow,
+    /// Addresses and protocol: what every fragment of a datagram shows.
+    Addresses,
+    /// The source address: all flows of a client.
+    Source,
+}
+
 /// What one direction's packets look like where they arrive.
 pub trait Key: Copy + Eq + core::fmt::Debug {
     /// Of which family its addresses are.
@@ -57,8 +68,8 @@ pub trait Key: Copy + Eq + core::fmt::Debug {
     /// Whether this is the same key, compared in whole words.
     fn is(&self, other: &Self) -> bool;
 
-    /// Its keyed hash: which target a new flow goes to. See [`crate::hash`].
-    fn hash(&self, secret: HashKey) -> u64;
+    /// The keyed hash of a part of it: which target a new flow goes to. See [`crate::hash`].
+    fn hash(&self, part: Part, secret: HashKey) -> u64;
 }
 
 macro_rules! key {
@@ -73,6 +84,16 @@ macro_rules! key {
             /// The address space that the addresses belong to, and the IP protocol number (RFC 790): in one
             /// word, because the verifier wants alignment where a key is put together.
             zone_protocol: u32,
+        }
+
+        impl $Key {
+            const SOURCE: Ends<$Address> = Ends {
+                src: <$Address>::ALL_ONES,
+                dst: <$Address>::ALL_ZEROS,
+                sport: L4Port([0; 2]),
+                dport: L4Port([0; 2]),
+            };
+            const ADDRESSES: Ends<$Address> = Ends { dst: <$Address>::ALL_ONES, ..Self::SOURCE };
         }
 
         impl Key for $Key {
@@ -109,8 +130,17 @@ macro_rules! key {
             }
 
             #[inline(always)]
-            fn hash(&self, secret: HashKey) -> u64 {
-                let words: [[u8; 8]; $words] = transmute!(*self);
+            fn hash(&self, part: Part, secret: HashKey) -> u64 {
+                let mut words: [u64; $words] = transmute!(*self);
+                let masks: [u64; $words] = match part {
+                    Part::Flow => [u64::MAX; $words],
+                    Part::Addresses => transmute!(Self { zone_protocol: u32::MAX, ends: $Key::ADDRESSES }),
+                    Part::Source => transmute!(Self { zone_protocol: Zone::MASK, ends: $Key::SOURCE }),
+                };
+                for (word, mask) in words.iter_mut().zip(masks) {
+                    *word &= mask;
+                }
+                let words: [[u8; 8]; $words] = transmute!(words);
                 siphash_2_4(secret, words)
             }
         }
@@ -143,7 +173,8 @@ mod tests {
             other.as_mut_bytes()[at] = 1;
             assert!(!zero.is(&other), "byte {at}");
             assert!(other.is(&other));
-            assert_ne!(zero.hash(HashKey::default()), other.hash(HashKey::default()), "byte {at}");
+            let [a, b] = [zero, other].map(|key| key.hash(Part::Flow, HashKey::default()));
+            assert_ne!(a, b, "byte {at}");
         }
     }
 
@@ -151,6 +182,25 @@ mod tests {
     fn every_byte_of_a_key_tells_it_from_another() {
         each_byte_counts::<Key4>();
         each_byte_counts::<Key6>();
+    }
+
+    #[test]
+    fn a_part_of_a_key_hashes_without_the_rest() {
+        let ends = |src, dst, port| Ends {
+            src: Ip4([10, 0, 0, src]),
+            dst: Ip4([10, 0, 1, dst]),
+            sport: L4Port::new(port),
+            dport: L4Port::new(port),
+        };
+        let zone = Zone::of_vpc(7).unwrap();
+        let hash = |part, ends, protocol| Key4::new(ends, protocol, zone).hash(part, HashKey::default());
+        let all = hash(Part::Addresses, ends(1, 1, 1), 6);
+        assert_eq!(all, hash(Part::Addresses, ends(1, 1, 2), 6));
+        assert_ne!(all, hash(Part::Addresses, ends(1, 2, 1), 6));
+        assert_ne!(all, hash(Part::Addresses, ends(1, 1, 1), 17));
+        let one = hash(Part::Source, ends(1, 1, 1), 6);
+        assert_eq!(one, hash(Part::Source, ends(1, 2, 2), 17));
+        assert_ne!(one, hash(Part::Source, ends(2, 1, 1), 6));
     }
 
     #[test]

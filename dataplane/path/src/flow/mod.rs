@@ -27,6 +27,7 @@
 //! 3. A claim is made, taken, or finds no room; no room never looks like taken.
 //! 4. Who loses the race for a key follows the winner only if that is the same flow.
 
+pub mod datagram;
 pub mod end;
 pub mod event;
 pub mod follow;
@@ -39,8 +40,9 @@ mod entry;
 mod key;
 mod record;
 
-pub use entry::{Counts, Entry4, Entry6, Hop, Stamp};
-pub use key::{Ends, Key, Key4, Key6};
+pub use datagram::{Datagram, Datagram4, Datagram6};
+pub use entry::{Counts, Entry4, Entry6, Hop, Stamp, Toward};
+pub use key::{Ends, Key, Key4, Key6, Part};
 pub use record::{Life, Meta, Phase, Record4, Record6, RecordId, Side};
 
 use crate::addr::{Address, Ip4, Ip6};
@@ -58,6 +60,8 @@ pub trait Family: Copy + 'static {
     type Address: Address;
     /// Its keys.
     type Key: Key<Address = Self::Address>;
+    /// Where a datagram's fragments go.
+    type Datagram: Datagram<Address = Self::Address>;
 }
 
 /// IPv4.
@@ -71,9 +75,11 @@ pub struct V6;
 impl Family for V4 {
     type Address = Ip4;
     type Key = Key4;
+    type Datagram = Datagram4;
 }
 
 impl Family for V6 {
     type Address = Ip6;
     type Key = Key6;
+    type Datagram = Datagram6;
 }

@@ -6,7 +6,7 @@
 
 use super::room::{self, Place};
 use super::store::{EntryCell, Flows, RecordCell, Word};
-use super::{Family, Hop, Key, Life, Meta, Phase, RecordId, Side, Stamp};
+use super::{Family, Hop, Key, Life, Meta, Part, Phase, RecordId, Side, Stamp};
 use crate::addr::{L4Port, Zone};
 use crate::hash::HashKey;
 use crate::reason::Reason;
@@ -73,13 +73,13 @@ pub fn draft<F: Family, T: Tables + Flows<F>>(
 }
 
 impl<R> Draft<R> {
-    /// The keyed hash of the first packet's key.
+    /// The keyed hash of a part of the first packet's key.
     #[inline(always)]
-    pub fn hash<F: Family>(&self, secret: HashKey) -> u64
+    pub fn hash<F: Family>(&self, part: Part, secret: HashKey) -> u64
     where
         R: RecordCell<F>,
     {
-        self.record.hash(secret)
+        self.record.hash(part, secret)
     }
 
     /// Says where answers will come from: they go to where the first packet came from.

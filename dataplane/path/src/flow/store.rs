@@ -4,7 +4,7 @@
 //! Implementors: the BPF maps, a model on plain maps, and shared memory under threads.
 
 use super::end::End;
-use super::{Counts, Ends, Family, Hop, Life, Meta, RecordId, Side};
+use super::{Counts, Ends, Family, Hop, Life, Meta, Part, RecordId, Side};
 use crate::addr::{L4Port, Zone};
 use crate::hash::HashKey;
 use crate::tables::Claim;
@@ -37,6 +37,9 @@ pub trait EntryCell<F: Family>: Copy {
 
     /// Where they go.
     fn hop(self) -> Hop;
+
+    /// Says where they go from now on.
+    fn set_hop(self, hop: Hop);
 
     /// TCP's acknowledgement number in the last segment that had one.
     fn acknowledged(self) -> u32;
@@ -71,8 +74,8 @@ pub trait RecordCell<F: Family>: Copy {
     /// Fills a record that is in nobody else's hands, but for the reply's key.
     fn fill(self, original: &F::Key, meta: &Meta);
 
-    /// The keyed hash of the original direction's key.
-    fn hash(self, secret: HashKey) -> u64;
+    /// The keyed hash of a part of the original direction's key.
+    fn hash(self, part: Part, secret: HashKey) -> u64;
 
     /// Makes the reply's key, in a record that is in nobody else's hands: answers come from here, and go to where
     /// the original direction's packets come from.
@@ -155,6 +158,15 @@ pub trait Flows<F: Family> {
 
     /// A word around the records.
     fn word(&self, which: RoomWord) -> Option<Self::Word>;
+
+    /// Where the fragments of the datagram with this key go, if the first one was here.
+    fn datagram(&self, key: &F::Key) -> Option<F::Datagram>;
+
+    /// Notes where they go. What was noted least recently makes way.
+    fn note_datagram(&self, key: &F::Key, datagram: &F::Datagram);
+
+    /// Counts the datagrams that are given an identification of Weir's.
+    fn next_datagram(&self) -> u32;
 
     /// Counts a flow that was opened. Flows opened = flows that live + flows that ended.
     fn made(&self);

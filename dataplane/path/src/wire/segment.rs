@@ -37,13 +37,14 @@ impl Segment {
     /// The TCP or UDP header behind `ip`.
     ///
     /// # Errors
-    /// [`Reason::Fragment`], [`Reason::UnsupportedProtocol`], or [`Reason::BadHeader`] where it is cut short.
+    /// [`Reason::Fragment`]: one of anything but UDP, or one that shows no ports; [`Reason::UnsupportedProtocol`];
+    /// [`Reason::BadHeader`] where it is cut short, or contradicts the IP header.
     #[inline(always)]
     pub fn read<P: Packet, A>(p: &P, ip: &Ip<A>) -> Result<Self, Reason> {
-        if ip.is_fragment {
+        let at = ip.payload_at;
+        if ip.is_fragment && (ip.is_later || ip.protocol != protocol::UDP) {
             return Err(Reason::Fragment);
         }
-        let at = ip.payload_at;
         let (header_len, checksum) = match ip.protocol {
             protocol::TCP => (tcp::LEN, tcp::CHECKSUM),
             protocol::UDP => (udp::LEN, udp::CHECKSUM),
@@ -52,13 +53,20 @@ impl Segment {
         if ip.payload_len < header_len {
             return Err(Reason::BadHeader);
         }
-        let [s0, s1, d0, d1] = p.read(at).ok_or(Reason::BadHeader)?;
         let tcp = match ip.protocol {
             protocol::TCP => Some(Tcp::read(p, at, ip.payload_len).ok_or(Reason::BadHeader)?),
-            _ => None,
+            _ if udp_fits(p, ip) => None,
+            _ => return Err(Reason::BadHeader),
         };
+        let [s0, s1, d0, d1] = p.read(at).ok_or(Reason::BadHeader)?;
         let checksum_at = at + checksum;
         Ok(Self { at, sport: L4Port([s0, s1]), dport: L4Port([d0, d1]), checksum_at, tcp })
+    }
+
+    /// Length of the header in bytes, options included.
+    #[inline(always)]
+    pub fn header_len(&self) -> usize {
+        self.tcp.as_ref().map_or(udp::LEN, |tcp| usize::from(tcp.header_len))
     }
 
     /// Whether this asks for a new connection: TCP's SYN alone, or any UDP.
@@ -76,6 +84,12 @@ impl Segment {
         matches!(&self.tcp, Some(Tcp { flags, .. }) if flags & (tcp::SYN | tcp::RST | tcp::FIN) != 0)
     }
 
+    /// Whether this is a TCP SYN, or the answer to one.
+    #[inline(always)]
+    pub fn is_syn(&self) -> bool {
+        matches!(&self.tcp, Some(Tcp { flags, .. }) if flags & tcp::SYN != 0)
+    }
+
     /// Whether this is a TCP RST.
     #[inline(always)]
     pub fn is_reset(&self) -> bool {
@@ -91,28 +105,49 @@ impl Segment {
     /// What TCP's window is to be shifted by, as a SYN says it; 0 where it doesn't (RFC 7323 section 2.2).
     #[inline(always)]
     pub fn window_shift<P: Packet>(&self, p: &P) -> u8 {
-        use tcp::{OPTION_END, OPTION_NOTHING, OPTION_WINDOW_SCALE};
+        let at = self.option::<P>(p, [tcp::OPTION_WINDOW_SCALE, 3]);
+        at.and_then(|at| p.read(at)).map_or(0, |[shift]| shift)
+    }
+
+    /// Offset of the longest segment that TCP's sender takes, as a SYN says it, from the start of the frame.
+    #[inline(always)]
+    pub fn max_segment<P: Packet>(&self, p: &P) -> Option<usize> {
+        self.option::<P>(p, [tcp::OPTION_MAX_SEGMENT, 4])
+    }
+
+    /// Offset of the value of the option of this kind and length, from the start of the frame.
+    #[inline(always)]
+    fn option<P: Packet>(&self, p: &P, [kind, len]: [u8; 2]) -> Option<usize> {
+        use tcp::{OPTION_END, OPTION_NOTHING};
         // What systems send has six or seven; the verifier walks each.
         const MOST: usize = 12;
         // More than any offset into a header: so that all ways to an option look alike to the verifier.
         const OFFSETS: u64 = 63;
-        let Some(tcp) = &self.tcp else { return 0 };
+        let Some(tcp) = &self.tcp else { return None };
         let mut at = tcp::LEN;
         for _ in 0..MOST {
-            if at + 2 >= usize::from(tcp.header_len) {
-                return 0;
+            if at + usize::from(len) > usize::from(tcp.header_len) {
+                return None;
             }
             at = (black_box(at as u64) & OFFSETS) as usize;
             match p.read(self.at + at) {
-                Some([OPTION_END, _]) | None => return 0,
+                Some([OPTION_END, _]) | None => return None,
                 Some([OPTION_NOTHING, _]) => at += 1,
-                Some([OPTION_WINDOW_SCALE, 3]) => return p.read(self.at + at + 2).map_or(0, |[shift]| shift),
+                Some(found) if found == [kind, len] => return Some(self.at + at + 2),
                 // An option shorter than its own header would never end.
                 Some([_, len]) => at += usize::from(len.max(2)),
             }
         }
-        0
+        None
     }
+}
+
+/// Whether a UDP header's length fits into the datagram (RFC 768). A fragment's counts what is in the others.
+#[inline(always)]
+fn udp_fits<P: Packet, A>(p: &P, ip: &Ip<A>) -> bool {
+    let Some(len) = p.read(ip.payload_at + udp::LENGTH) else { return false };
+    let len = usize::from(u16::from_be_bytes(len));
+    len >= udp::LEN && (len <= ip.payload_len || ip.is_fragment)
 }
 
 impl Tcp {
@@ -131,7 +166,7 @@ impl Tcp {
 mod tests {
     extern crate std;
     use super::*;
-    use crate::packet::Frame;
+    use crate::frame::Frame;
     use std::vec::Vec;
 
     fn shift_of(options: &[u8]) -> u8 {

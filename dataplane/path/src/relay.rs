@@ -1,0 +1,59 @@
+//! An ICMP error about a packet of a flow: it goes where the flow's packets go, and says what that end can understand
+//! (RFC 5508 section 4, RFC 7915 section 4.2 for which types there are).
+//!
+//! It is found by what it quotes, moves nothing in its flow and does not keep it alive. There is never an error about an
+//! error: neither is one made, nor does one that quotes anything but TCP or UDP find a flow.
+
+use crate::flow::follow::find;
+use crate::flow::store::Flows;
+use crate::flow::{Ends, Key};
+use crate::packet::Packet;
+use crate::reason::{Reason, Verdict};
+use crate::tables::Tables;
+use crate::translate;
+use crate::walk::{From, Sent, Steps, exit, leave, macs, retag};
+
+/// The step of an ICMP error.
+#[inline(always)]
+pub fn walk<F: Steps, P: Packet, T: Tables + Flows<F>>(p: &mut P, t: &T, from: From) -> Verdict {
+    let packets = p.segments();
+    let walked = relay::<F, P, T>(p, t, from);
+    leave(p, t, packets, walked)
+}
+
+#[inline(always)]
+fn relay<F: Steps, P: Packet, T: Tables + Flows<F>>(p: &mut P, t: &T, from: From) -> Result<Sent, Reason> {
+    let Some(here) = t.arrival(p.vlan()) else { return Err(Reason::RaceLost) };
+    let ip = F::read(p)?;
+    let quoted = F::quoted(p, &ip)?;
+    // Only who sent the packet is to hear of it.
+    if quoted.src != ip.dst {
+        return Err(Reason::IcmpIgnored);
+    }
+    if ip.hop_limit <= 1 {
+        return Err(Reason::TtlExpired);
+    }
+    // The error goes the way of the packets that answer the quoted one.
+    let ends = Ends { src: quoted.dst, dst: quoted.src, sport: quoted.dport, dport: quoted.sport };
+    let key = F::Key::new(ends, quoted.protocol, here.zone);
+    let Some(found) = find::<F, T>(t, &key) else { return Err(Reason::ErrorWithoutFlow) };
+    let way = found.way::<F>();
+    if !found.is_still_its_flows::<F>() {
+        return Err(Reason::ErrorWithoutFlow);
+    }
+    let out = exit::<F, T>(t, &way)?;
+    if ip.total_len() > out.mtu as usize {
+        return Err(Reason::TooBig);
+    }
+    // The other end reports for itself, or a router on the way does.
+    let src = if ip.src == quoted.dst { way.to.src } else { ip.src };
+    let outer = Ends { src, ..way.to };
+    let macs = macs(t, &way, out)?;
+    retag(p, out.vlan)?;
+    translate::apply_to_error::<F, P>(p, &ip, &quoted, [&way.to, &outer], macs)?;
+    let why = match from {
+        From::Uplink => Reason::ErrorToSlot,
+        From::Slot => Reason::ErrorToWire,
+    };
+    Ok(Sent { why, to: out.egress })
+}
