@@ -195,6 +195,23 @@ impl Dataplane {
     }
 }
 
+/// What is attached by the links pinned under `pin_dir`, for whoever has loaded no programs.
+///
+/// # Errors
+/// [`Error::Pin`].
+pub fn attachments(pin_dir: &Path) -> Result<Vec<Attachment>, Error> {
+    let mut attachments = Vec::new();
+    for path in pins::entries(&Pins::new(pin_dir).links)? {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        if let Some(attachment) = Attachment::from_pin_name(&name)
+            && pins::linked_device(&path)? == Some(attachment.ifindex)
+        {
+            attachments.push(attachment);
+        }
+    }
+    Ok(attachments)
+}
+
 /// Why attaching failed: the program was refused, or the link is not one that can be pinned.
 #[derive(Debug, thiserror::Error)]
 enum Refusal {

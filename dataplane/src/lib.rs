@@ -27,7 +27,7 @@ mod sys;
 mod tables;
 mod typed_map;
 
-pub use attach::{AttachPoint, Attachment, Dataplane, Origin};
+pub use attach::{AttachPoint, Attachment, Dataplane, Origin, attachments};
 pub use error::Error;
 pub use object::{FamilySizes, Sizes};
 pub use pins::{Options, Released, release};

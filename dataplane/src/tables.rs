@@ -194,7 +194,8 @@ impl Tables {
     /// # Errors
     /// [`Error::Table`].
     pub fn next_hop(&self, id: NextHopId) -> Result<Option<Mac>, Error> {
-        Ok(self.next_hops.get(&id.0)?.and_then(NextHop::station))
+        let known = self.next_hops.get(&id.0)?.filter(|next_hop| next_hop.is_resolved());
+        Ok(known.map(NextHop::station))
     }
 
     /// Says which station a next hop is.
@@ -223,15 +224,32 @@ impl Tables {
         }
     }
 
+    /// Whether packets that come in by an interface's device, with its tag, find its record. One that doesn't is there
+    /// for flows that leave by it.
+    ///
+    /// # Errors
+    /// [`Error::Table`].
+    pub fn is_in_force(&self, interface: &Interface) -> Result<bool, Error> {
+        Ok(self.pointer(interface)? == Some(layout::stored_interface(interface.egress.id)))
+    }
+
+    /// Makes packets that come in by an interface's device, with its tag, nobody's. Flows still leave by it.
+    ///
+    /// # Errors
+    /// [`Error::Table`].
+    pub fn withdraw(&self, interface: &Interface) -> Result<(), Error> {
+        if self.is_in_force(interface)? {
+            self.point_at(interface, 0)?;
+        }
+        Ok(())
+    }
+
     /// Forgets an interface. Packets that come in by its device are nobody's from here on.
     ///
     /// # Errors
     /// [`Error::Table`].
     pub fn clear_interface(&self, interface: &Interface) -> Result<(), Error> {
-        let stored = layout::stored_interface(interface.egress.id);
-        if self.pointer(interface)? == Some(stored) {
-            self.point_at(interface, 0)?;
-        }
+        self.withdraw(interface)?;
         // A program may still be reading the record, and the number is free for another one afterwards.
         grace_period()?;
         self.interfaces.set(&interface.egress.id.0, &Interface::default())?;

@@ -190,11 +190,16 @@ macro_rules! flows {
             #[inline(always)]
             fn answer_from(self, address: $Address, port: L4Port, zone: Zone) {
                 let (original, reply) = (self.key_at(Side::Original), self.key_at(Side::Reply));
+                // Field by field: put together on the stack first, it would not fit.
                 // SAFETY: a key in a valid map value.
-                let Ends { src, sport, .. } = unsafe { (*original).ends };
-                let ends = Ends { src: address, dst: src, sport: port, dport: sport };
+                let asked = unsafe { &(*original).ends };
                 // SAFETY: as above, in a record that is in nobody else's hands.
-                unsafe { reply.write(Key::new(ends, self.protocol(), zone)) };
+                let reply = unsafe { &mut *reply };
+                reply.ends.src = address;
+                reply.ends.dst = asked.src;
+                reply.ends.sport = port;
+                reply.ends.dport = asked.sport;
+                reply.set_space(zone, self.protocol());
             }
 
             #[inline(always)]

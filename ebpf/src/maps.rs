@@ -81,9 +81,9 @@ impl Interfaces for Maps {
     }
 
     #[inline(always)]
-    fn next_hop(&self, id: NextHopId) -> Option<Mac> {
+    fn next_hop(&self, id: NextHopId) -> NextHop {
         // SAFETY: an aligned word of a map value, which is written whole.
-        NEXT_HOPS.get_ptr(id.0).and_then(|hop| unsafe { hop.read_volatile() }.station())
+        NEXT_HOPS.get_ptr(id.0).map_or(NextHop::UNRESOLVED, |hop| unsafe { hop.read_volatile() })
     }
 
     #[inline(always)]

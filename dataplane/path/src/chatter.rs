@@ -88,7 +88,7 @@ impl Chatter for V6 {
             _ => return None,
         };
         let knows_itself = ip.src != Ip6::default();
-        if !knows_itself || Self::local(here) != Some(said.target) {
+        if !knows_itself || !Self::is_local(here, said.target) {
             return Some(Err(Reason::SlotNdp));
         }
         Some(answer::ndp::advertise(p, here, frame, &ip, &said))

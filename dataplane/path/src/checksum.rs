@@ -28,14 +28,6 @@ impl Sum {
         Self(self.0.wrapping_add(u32::from_ne_bytes(bytes) as u64))
     }
 
-    /// Adds eight bytes that lie at an even offset of the summed data.
-    #[must_use]
-    #[inline(always)]
-    pub const fn add8(self, bytes: [u8; 8]) -> Self {
-        let word = u64::from_ne_bytes(bytes);
-        Self(self.0.wrapping_add(word & 0xffff_ffff).wrapping_add(word >> 32))
-    }
-
     /// Takes two bytes away: adds their complement.
     #[must_use]
     #[inline(always)]
@@ -55,6 +47,13 @@ impl Sum {
     #[inline(always)]
     pub const fn plus(self, other: Self) -> Self {
         Self(self.0.wrapping_add(other.0))
+    }
+
+    /// A sum of 32 bits: the kernel's `__wsum`.
+    #[must_use]
+    #[inline(always)]
+    pub const fn from_wsum(sum: u32) -> Self {
+        Self(sum as u64)
     }
 
     /// The sum in 32 bits, carries added back: the kernel's `__wsum`.

@@ -104,6 +104,13 @@ impl Packet for Frame<'_> {
         Ok(())
     }
 
+    fn sum(&self, at: usize, len: usize) -> Option<Sum> {
+        let at = self.place(at);
+        let bytes = self.bytes().get(at..at.checked_add(len & !3)?)?;
+        let (words, _) = bytes.as_chunks();
+        Some(words.iter().fold(Sum::default(), |sum, word| sum.add4(*word)))
+    }
+
     #[inline]
     fn fix_l4(&mut self, at: usize, delta: Delta, zero_means_none: bool) -> Result<(), Refused> {
         let field = self.read(at).ok_or(Refused)?;
@@ -136,11 +143,9 @@ impl Packet for Frame<'_> {
         let tag = self.vlan();
         self.set_vlan(VlanTag::NONE)?;
         self.grow_front(len)?;
-        if tag == VlanTag::NONE {
-            return Ok(());
-        }
-        // No tag of what lies there now may seem to be the frame's.
-        self.write(ethernet::TYPE, ethernet::IPV4)?;
+        // What lies there now may not seem to be the frame's tag.
+        let ethertype = self.bytes_mut().get_mut(ethernet::TYPE..).and_then(|rest| rest.first_chunk_mut());
+        *ethertype.ok_or(Refused)? = ethernet::IPV4;
         self.set_vlan(tag)
     }
 }

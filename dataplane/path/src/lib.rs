@@ -46,5 +46,7 @@ pub mod unknown;
 pub mod walk;
 pub mod wire;
 
+mod verifier;
+
 pub use reason::{Reason, Verdict};
 pub use walk::{from_slot, from_uplink};

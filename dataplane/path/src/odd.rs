@@ -96,7 +96,7 @@ fn later<F: Steps, P: Packet, T: Tables + Flows<F>>(
     let macs = macs(t, &way, out)?;
     retag(p, out.vlan)?;
     identify::<F, P>(p, ip, [sport, dport], [way.to.sport, way.to.dport])?;
-    translate::apply_to_header::<F, P>(p, ip, &way.to, macs)?;
+    translate::apply_to_header::<F, P>(p, ip, &way.to, &macs)?;
     Ok(Sent { why: from.known(), to: out.egress })
 }
 

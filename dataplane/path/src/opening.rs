@@ -4,11 +4,12 @@ use crate::addr::{Address, L4Port, Mac};
 use crate::flow::open::{Draft, Opened, Terms, draft};
 use crate::flow::room::take_back;
 use crate::flow::store::Flows;
-use crate::flow::{Hop, Part, rolled};
+use crate::flow::{Hop, Key, Part};
 use crate::hash::scale;
 use crate::packet::Packet;
 use crate::reason::{Reason, Verdict};
 use crate::tables::{Forward, GroupId, Half, Interface, Listener, Tables, Target, Vip};
+use crate::verifier::{rolled, rolled_over};
 use crate::walk::{Next, Steps, flow_key, leave};
 use crate::wire::{Ethernet, Network, Segment};
 
@@ -33,13 +34,48 @@ pub fn walk<F: Steps, P: Packet, T: Tables + Flows<F>>(p: &mut P, t: &T) -> Resu
 
 #[inline(always)]
 fn open_flow<F: Network, P: Packet, T: Tables + Flows<F>>(p: &P, t: &T) -> Result<(), Reason> {
+    // Filled in place: there is no room for a copy on the stack.
+    let mut asked = Asked::<F::Key>::default();
+    ask::<F, P, T>(p, t, t.live(), &mut asked)?;
+    let Asked { key, terms, choice, hops } = &asked;
+    let mut drafted = Err(Reason::FlowTableFull);
+    for _ in rolled_over::<P>(1 + ROOM_MADE) {
+        drafted = draft::<F, T>(t, key, terms);
+        if !matches!(drafted, Err(Reason::FlowTableFull)) || !take_back::<F, T>(t) {
+            break;
+        }
+    }
+    match drafted {
+        Ok(draft) => place::<F, T>(t, &draft, choice, hops),
+        Err(why) => Err(why),
+    }
+}
+
+/// What a first packet asks for.
+#[derive(Clone, Copy, Default)]
+#[repr(C)]
+struct Asked<K> {
+    key: K,
+    /// Where it comes from, and where replies go.
+    hops: [Hop; 2],
+    terms: Terms,
+    choice: Choice,
+}
+
+/// Reads a first packet. A function of its own: what it has on the stack is gone when the flow is made.
+#[inline(never)]
+fn ask<F: Network, P: Packet, T: Tables>(
+    p: &P,
+    t: &T,
+    half: Half,
+    asked: &mut Asked<F::Key>,
+) -> Result<(), Reason> {
     let Some(here) = t.arrival(p.vlan()) else { return Err(Reason::UnknownInterface) };
     let Some(frame) = Ethernet::read(p) else { return Err(Reason::OtherProtocol) };
     let ip = F::read(p)?;
     let segment = Segment::read(p, &ip)?;
-    let half = t.live();
     let vip = Vip { address: ip.dst.mapped(), zone: here.zone };
-    let Some(forward) = heard(t, half, vip, segment.dport, ip.protocol) else {
+    let Some(forward) = heard::<P, T>(t, half, vip, segment.dport, ip.protocol) else {
         return Err(Reason::NoListener);
     };
     if ip.hop_limit <= 1 {
@@ -56,25 +92,14 @@ fn open_flow<F: Network, P: Packet, T: Tables + Flows<F>>(p: &P, t: &T) -> Resul
     };
     let expected =
         segment.tcp.and_then(|_| segment.sequence(p)).map_or(0, |sequence| sequence.wrapping_add(1));
-    let terms = Terms { idle: forward.idle, expected, shift: segment.window_shift(p) };
-    let key = flow_key::<F>(here, &ip, &segment);
-    let mut drafted = draft::<F, T>(t, &key, &terms);
-    for _ in rolled(ROOM_MADE) {
-        if !matches!(drafted, Err(Reason::FlowTableFull)) || !take_back::<F, T>(t) {
-            break;
-        }
-        drafted = draft::<F, T>(t, &key, &terms);
-    }
-    let draft = drafted?;
-    let hash = draft.hash::<F>(part, t.hash_key(half));
+    asked.key = flow_key::<F>(here, &ip, &segment);
+    asked.hops = [Hop::new(here.egress.id, frame.src), back::<F, T>(t, here, ip.src, frame.src)];
+    asked.terms = Terms { idle: forward.idle, expected, shift: segment.window_shift(p) };
     // The upper half chooses the group, the lower one the target, so that the two are independent.
-    let Some(group) = forward.choose((hash >> 32) as u32) else {
-        draft.abandon::<F, T>(t);
-        return Err(Reason::NoTarget);
-    };
-    let back = back::<F, T>(t, here, ip.src, frame.src);
-    let choice = Choice { group, hash: hash as u32, dport: segment.dport, station: frame.src };
-    place::<F, T>(t, &draft, &choice, back)
+    let hash = asked.key.hash(part, t.hash_key(half));
+    let Some(group) = forward.choose((hash >> 32) as u32) else { return Err(Reason::NoTarget) };
+    asked.choice = Choice { group, hash: hash as u32, dport: segment.dport };
+    Ok(())
 }
 
 /// Where replies go: to whoever sent the first packet, or to the uplink's gateway if the client is not on the link.
@@ -82,7 +107,7 @@ fn open_flow<F: Network, P: Packet, T: Tables + Flows<F>>(p: &P, t: &T) -> Resul
 #[inline(always)]
 fn back<F: Network, T: Tables>(t: &T, here: &Interface, client: F::Address, station: Mac) -> Hop {
     match F::gateway(here) {
-        Some((gateway, _)) if !F::is_on_link(here, client) && t.next_hop(gateway).is_some() => {
+        Some((gateway, _)) if !F::is_on_link(here, client) && t.next_hop(gateway).is_resolved() => {
             Hop::to_next_hop(here.egress.id, gateway)
         }
         _ => Hop::new(here.egress.id, station),
@@ -90,17 +115,15 @@ fn back<F: Network, T: Tables>(t: &T, here: &Interface, client: F::Address, stat
 }
 
 /// Who serves a new flow, as far as that is decided.
-#[derive(Clone, Copy)]
-#[repr(C, align(8))]
+#[derive(Clone, Copy, Default)]
 struct Choice {
     group: GroupId,
     hash: u32,
-    station: Mac,
     dport: L4Port,
 }
 
 /// Places a drafted flow on a target: the one that its hash says (Maglev: Eisenbud et al., NSDI 2016, section
-/// 3.4), or the next where replies would collide.
+/// 3.4), or the next where replies would collide. Its packets come `from` a station, and its replies go `back`.
 ///
 /// # Errors
 /// [`Reason::NoTarget`], [`Reason::ReplyCollision`], [`Reason::FlowTableFull`]. The draft is gone.
@@ -109,7 +132,7 @@ fn place<F: Network, T: Tables + Flows<F>>(
     t: &T,
     draft: &Draft<T::Record>,
     choice: &Choice,
-    back: Hop,
+    [from, back]: &[Hop; 2],
 ) -> Result<(), Reason> {
     let half = t.live();
     let mut why = Reason::NoTarget;
@@ -120,7 +143,7 @@ fn place<F: Network, T: Tables + Flows<F>>(
         let Some(slot) = t.interface(target.slot).filter(|slot| slot.is_in_use()) else { break };
         let port = if target.port == Listener::ANY_PORT { choice.dport } else { target.port };
         draft.answer_from::<F>(F::address(slot), port, slot.zone);
-        match draft.enter::<F, T>(t, [Hop::new(slot.egress.id, choice.station), back]) {
+        match draft.enter::<F, T>(t, [from.by(slot.egress.id), *back]) {
             Opened::Made => return Ok(()),
             Opened::Collides => why = Reason::ReplyCollision,
             Opened::Full => {
@@ -139,12 +162,23 @@ fn place<F: Network, T: Tables + Flows<F>>(
 
 /// What the listener of this port does, or the one of all ports.
 #[inline(always)]
-pub(crate) fn heard<T: Tables>(t: &T, half: Half, vip: Vip, port: L4Port, protocol: u8) -> Option<&Forward> {
-    let listener = Listener { vip, port, protocol, zero: 0 };
-    if let Some(forward) = t.listener(half, &listener) {
-        return Some(forward);
+pub(crate) fn heard<P: Packet, T: Tables>(
+    t: &T,
+    half: Half,
+    vip: Vip,
+    port: L4Port,
+    protocol: u8,
+) -> Option<&Forward> {
+    let mut listener = Listener { vip, port, protocol, zero: 0 };
+    // One place for both keys: there is little room on the stack.
+    for _ in rolled_over::<P>(2) {
+        let forward = t.listener(half, &listener);
+        if forward.is_some() {
+            return forward;
+        }
+        listener.port = Listener::ANY_PORT;
     }
-    t.listener(half, &Listener { port: Listener::ANY_PORT, ..listener })
+    None
 }
 
 /// The target that these 32 bits of hash choose.

@@ -4,7 +4,6 @@
 //! trait carries the difference between the hooks, so that nothing above it has to.
 
 use crate::checksum::{Delta, Sum};
-use crate::flow::rolled;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// Which VLAN a frame belongs to: the identifier of its IEEE 802.1Q tag.
@@ -29,6 +28,9 @@ impl VlanTag {
         }
     }
 }
+
+/// The most bytes that are summed up at once: an IPv6 packet that everybody can receive.
+pub const MOST_SUMMED: usize = 1280;
 
 /// The most bytes that are put in front of what is there: an IPv6 and an ICMPv6 header.
 pub const MOST_INSERTED: usize = 48;
@@ -74,6 +76,17 @@ pub trait Packet {
     /// [`Refused`] where the packet is shorter.
     fn write<const N: usize>(&mut self, at: usize, bytes: [u8; N]) -> Result<(), Refused>;
 
+    /// The sum of the `len` bytes at `at`, at most [`MOST_SUMMED`], but for up to three at the end that make no whole
+    /// word. `None` where the packet is shorter.
+    fn sum(&self, at: usize, len: usize) -> Option<Sum>;
+
+    /// The same number. A compiler that does not see that can't tell the verifier either; see [`crate::verifier`].
+    #[must_use]
+    #[inline(always)]
+    fn opaque(number: usize) -> usize {
+        number
+    }
+
     /// Mends the L4 checksum field at `at` by `delta`. For `zero_means_none` see [`crate::checksum::mend_l4`].
     ///
     /// # Errors
@@ -109,24 +122,4 @@ pub trait Packet {
     /// # Errors
     /// [`Refused`] where there is no room to grow.
     fn insert(&mut self, len: usize) -> Result<(), Refused>;
-}
-
-/// The sum of the `len` bytes at `at`, but for up to three at the end that make no whole word. At most `most` are
-/// summed up, a constant and a multiple of eight, because the verifier asks for a bound. `None` where the packet is
-/// shorter.
-#[inline(always)]
-pub fn sum<P: Packet>(p: &P, at: usize, len: usize, most: usize) -> Option<Sum> {
-    let mut sum = Sum::default();
-    let mut done = 0;
-    for _ in rolled(most as u32 / 8) {
-        if done + 8 > len {
-            break;
-        }
-        sum = sum.add8(p.read(at + done)?);
-        done += 8;
-    }
-    if len & 4 != 0 {
-        sum = sum.add4(p.read(at + done)?);
-    }
-    Some(sum)
 }

@@ -3,9 +3,9 @@
 //! An answer goes to whoever the packet says that it is from. So a flood of packets must not become a flood of
 //! answers, neither to its sender nor to the one whose address it borrowed.
 
-use crate::flow::rolled;
 use crate::flow::store::Word;
 use crate::time::Now;
+use crate::verifier::rolled;
 
 /// How often a word is tried that other CPUs change at the same moment.
 const TRIES: u32 = 3;

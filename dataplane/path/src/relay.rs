@@ -50,7 +50,7 @@ fn relay<F: Steps, P: Packet, T: Tables + Flows<F>>(p: &mut P, t: &T, from: From
     let outer = Ends { src, ..way.to };
     let macs = macs(t, &way, out)?;
     retag(p, out.vlan)?;
-    translate::apply_to_error::<F, P>(p, &ip, &quoted, [&way.to, &outer], macs)?;
+    translate::apply_to_error::<F, P>(p, &ip, &quoted, [&way.to, &outer], &macs)?;
     let why = match from {
         From::Uplink => Reason::ErrorToSlot,
         From::Slot => Reason::ErrorToWire,

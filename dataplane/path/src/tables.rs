@@ -104,8 +104,8 @@ pub trait Interfaces {
     /// The interface with this number.
     fn interface(&self, id: InterfaceId) -> Option<&Interface>;
 
-    /// The station that a next hop is, as far as is known.
-    fn next_hop(&self, id: NextHopId) -> Option<Mac>;
+    /// Which station a next hop is.
+    fn next_hop(&self, id: NextHopId) -> NextHop;
 
     /// Says which station a next hop is.
     fn learn(&self, id: NextHopId, station: Mac);
@@ -151,12 +151,19 @@ impl NextHop {
         Self(u64::from_ne_bytes([a, b, c, d, e, f, 1, 0]))
     }
 
+    /// Whether the station is known.
+    #[must_use]
+    #[inline(always)]
+    pub fn is_resolved(self) -> bool {
+        self != Self::UNRESOLVED
+    }
+
     /// The station, if it is known.
     #[must_use]
     #[inline(always)]
-    pub const fn station(self) -> Option<Mac> {
-        let [a, b, c, d, e, f, is_resolved, _] = self.0.to_ne_bytes();
-        if is_resolved == 0 { None } else { Some(Mac([a, b, c, d, e, f])) }
+    pub const fn station(self) -> Mac {
+        let [a, b, c, d, e, f, ..] = self.0.to_ne_bytes();
+        Mac([a, b, c, d, e, f])
     }
 }
 
@@ -268,9 +275,14 @@ impl Forward {
     #[must_use]
     #[inline(always)]
     pub fn choose(&self, hash: u32) -> Option<GroupId> {
-        let [.., last] = &self.shares;
+        let [a, b, c, d, last] = self.shares;
         let point = scale(hash, last.up_to);
-        self.shares.iter().find(|share| point < share.up_to).map(|share| share.group)
+        for share in [a, b, c, d] {
+            if point < share.up_to {
+                return Some(share.group);
+            }
+        }
+        (point < last.up_to).then_some(last.group)
     }
 }
 

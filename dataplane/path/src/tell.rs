@@ -7,6 +7,7 @@ use crate::flow::store::Flows;
 use crate::packet::Packet;
 use crate::reason::{Reason, Verdict};
 use crate::tables::{Interface, Tables};
+use crate::verifier::{forgotten, noise};
 use crate::walk::{From, Known, Sent, Steps, exit, known, leave};
 use crate::wire::{Ethernet, Icmp, Ip, Segment};
 
@@ -19,11 +20,11 @@ pub fn walk<F: Steps, P: Packet, T: Tables + Flows<F>>(p: &mut P, t: &T, from: F
 }
 
 /// Why a packet can't go on.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
 enum Obstacle {
     TtlExpired,
-    /// The longest packet that can.
-    TooBig(u32),
+    TooBig,
     NoTarget,
     NotAllowedOut,
 }
@@ -34,20 +35,31 @@ impl Obstacle {
     const fn reasons(self) -> [Reason; 2] {
         match self {
             Self::TtlExpired => [Reason::AnsweredTtlExpired, Reason::TtlExpired],
-            Self::TooBig(_) => [Reason::AnsweredTooBig, Reason::TooBig],
+            Self::TooBig => [Reason::AnsweredTooBig, Reason::TooBig],
             Self::NoTarget => [Reason::AnsweredNoTarget, Reason::NoTarget],
             Self::NotAllowedOut => [Reason::AnsweredNotAllowedOut, Reason::NotAllowedOut],
         }
     }
 
-    /// What its sender is told.
+    /// Type and code of what its sender is told.
     #[inline(always)]
-    fn message<F: Icmp>(self) -> Message {
+    const fn kind<F: Icmp>(self) -> [u8; 2] {
         match self {
-            Self::TtlExpired => Message { kind: F::TTL_EXPIRED, word: [0; 4] },
-            Self::TooBig(mtu) => Message { kind: F::TOO_BIG, word: F::size_word(mtu) },
-            Self::NoTarget => Message { kind: F::PORT_UNREACHABLE, word: [0; 4] },
-            Self::NotAllowedOut => Message { kind: F::PROHIBITED, word: [0; 4] },
+            Self::TtlExpired => F::TTL_EXPIRED,
+            Self::TooBig => F::TOO_BIG,
+            Self::NoTarget => F::PORT_UNREACHABLE,
+            Self::NotAllowedOut => F::PROHIBITED,
+        }
+    }
+
+    /// The same, as [`forgotten`].
+    #[inline(always)]
+    fn forgotten<P: Packet>(self, noise: usize) -> Self {
+        match forgotten::<P>(self as usize, noise) {
+            0 => Self::TtlExpired,
+            1 => Self::TooBig,
+            2 => Self::NoTarget,
+            _ => Self::NotAllowedOut,
         }
     }
 }
@@ -58,20 +70,29 @@ fn tell<F: Steps, P: Packet, T: Tables + Flows<F>>(p: &mut P, t: &T, from: From)
     let Some(frame) = Ethernet::read(p) else { return Err(Reason::BadHeader) };
     let ip = F::read(p)?;
     let segment = Segment::read(p, &ip)?;
-    let obstacle = obstacle::<F, P, T>(p, t, here, &ip, from)?;
-    let [told, untold] = obstacle.reasons();
+    let (obstacle, mtu) = obstacle::<F, P, T>(p, t, here, &ip, from)?;
     if !answer::may_be_told(&frame, ip.src) || !t.may_answer(here) {
+        let [_, untold] = obstacle.reasons();
         return Err(untold);
     }
     // Who opens a connection understands a RST better than any error.
     let is_refused = matches!(obstacle, Obstacle::NoTarget | Obstacle::NotAllowedOut);
     if is_refused && segment.tcp.is_some() {
+        let [told, _] = obstacle.reasons();
         return answer::reset::<F, P>(p, here, &frame, &ip, &segment, told);
     }
-    answer::error::<F, P>(p, here, &frame, &ip, &segment, obstacle.message::<F>(), told)
+    let noise = noise(p);
+    let message = Message {
+        kind: (forgotten::<P>(u16::from_ne_bytes(obstacle.kind::<F>()).into(), noise) as u16).to_ne_bytes(),
+        word: F::size_word(forgotten::<P>(mtu as usize, noise) as u32),
+    };
+    answer::error::<F, P>(p, here, &frame, &ip, &segment, message)?;
+    let [told, _] = obstacle.forgotten::<P>(noise).reasons();
+    Ok(Sent { why: told, to: here.egress })
 }
 
-/// What stands in the packet's way. Found again, because steps tell each other nothing.
+/// What stands in the packet's way, and the longest packet that could go on where it is too long. Found again, because
+/// steps tell each other nothing.
 #[inline(always)]
 fn obstacle<F: Steps, P: Packet, T: Tables + Flows<F>>(
     p: &P,
@@ -79,19 +100,19 @@ fn obstacle<F: Steps, P: Packet, T: Tables + Flows<F>>(
     here: &Interface,
     ip: &Ip<F::Address>,
     from: From,
-) -> Result<Obstacle, Reason> {
+) -> Result<(Obstacle, u32), Reason> {
     if ip.hop_limit <= 1 {
-        return Ok(Obstacle::TtlExpired);
+        return Ok((Obstacle::TtlExpired, 0));
     }
     let Some(Known { found, .. }) = known::<F, P, T>(p, t, here, ip, from) else {
         return Ok(match from {
-            From::Uplink => Obstacle::NoTarget,
-            From::Slot => Obstacle::NotAllowedOut,
+            From::Uplink => (Obstacle::NoTarget, 0),
+            From::Slot => (Obstacle::NotAllowedOut, 0),
         });
     };
     let way: Way<F::Address> = found.way::<F>();
     if !found.is_still_its_flows::<F>() {
         return Err(Reason::RaceLost);
     }
-    Ok(Obstacle::TooBig(exit::<F, T>(t, &way)?.mtu))
+    Ok((Obstacle::TooBig, exit::<F, T>(t, &way)?.mtu))
 }

@@ -1,10 +1,11 @@
 //! Turning a packet into what its flow says: MACs, addresses, ports, hop limit, checksums.
 
-use crate::addr::{Address, Ip4, Ip6, L4Port, Mac};
+use crate::addr::{Address, Ip4, Ip6, L4Port};
 use crate::checksum::{Delta, Sum, mend_l4};
 use crate::flow::{Ends, Family, V4, V6};
 use crate::packet::{Packet, Refused};
 use crate::reason::Reason;
+use crate::walk::Macs;
 use crate::wire::{Ip, Quoted, Quotes, Segment, ethernet, icmp, ipv4, ipv6, protocol};
 
 /// Rewrites one packet of a flow that may go one hop further.
@@ -17,7 +18,7 @@ pub(crate) fn apply<F: Header, P: Packet>(
     ip: &Ip<F::Address>,
     segment: &Segment,
     to: &Ends<F::Address>,
-    macs: [Mac; 2],
+    macs: &Macs,
 ) -> Result<(), Reason> {
     write::<F, P>(p, ip, segment, to, macs).map_err(|Refused| Reason::Unchangeable)
 }
@@ -28,7 +29,7 @@ fn write<F: Header, P: Packet>(
     ip: &Ip<F::Address>,
     segment: &Segment,
     to: &Ends<F::Address>,
-    macs: [Mac; 2],
+    macs: &Macs,
 ) -> Result<(), Refused> {
     let addresses = ip.src.replaced_by(to.src).plus(ip.dst.replaced_by(to.dst));
 
@@ -52,7 +53,7 @@ pub(crate) fn apply_to_header<F: Header, P: Packet>(
     p: &mut P,
     ip: &Ip<F::Address>,
     to: &Ends<F::Address>,
-    macs: [Mac; 2],
+    macs: &Macs,
 ) -> Result<(), Reason> {
     let addresses = ip.src.replaced_by(to.src).plus(ip.dst.replaced_by(to.dst));
     let made = write_macs(p, macs).and_then(|()| F::rewrite(p, ip, to, addresses));
@@ -60,9 +61,9 @@ pub(crate) fn apply_to_header<F: Header, P: Packet>(
 }
 
 #[inline(always)]
-fn write_macs<P: Packet>(p: &mut P, [dst, src]: [Mac; 2]) -> Result<(), Refused> {
-    p.write(ethernet::DST, dst.0)?;
-    p.write(ethernet::SRC, src.0)
+fn write_macs<P: Packet>(p: &mut P, macs: &Macs) -> Result<(), Refused> {
+    p.write(ethernet::DST, macs.dst.0)?;
+    p.write(ethernet::SRC, macs.src.0)
 }
 
 /// Lowers what a SYN says of the longest segment that its sender takes, so that nobody sends what does not fit
@@ -103,7 +104,7 @@ pub(crate) fn apply_to_error<F: Header + Quotes, P: Packet>(
     ip: &Ip<F::Address>,
     quoted: &Quoted<F::Address>,
     [to, outer]: [&Ends<F::Address>; 2],
-    macs: [Mac; 2],
+    macs: &Macs,
 ) -> Result<(), Reason> {
     write_error::<F, P>(p, ip, quoted, [to, outer], macs).map_err(|Refused| Reason::Unchangeable)
 }
@@ -114,7 +115,7 @@ fn write_error<F: Header + Quotes, P: Packet>(
     ip: &Ip<F::Address>,
     quoted: &Quoted<F::Address>,
     [to, outer]: [&Ends<F::Address>; 2],
-    macs: [Mac; 2],
+    macs: &Macs,
 ) -> Result<(), Refused> {
     let sent = to.reversed();
     let addresses = quoted.src.replaced_by(sent.src).plus(quoted.dst.replaced_by(sent.dst));

@@ -7,9 +7,9 @@ use crate::flow::{V4, V6};
 use crate::opening;
 use crate::packet::{Packet, VlanTag};
 use crate::reason::{Reason, Verdict};
-use crate::tables::{Interface, NextHopId, Tables, Vip};
+use crate::tables::{Interface, NextHop, NextHopId, Tables, Vip};
 use crate::walk::{From, Next, Sent, Steps, leave};
-use crate::wire::{Arp, Ethernet, Icmp, Ip, Segment, ethernet, icmp, protocol};
+use crate::wire::{Arp, Ethernet, Icmp, Ip, Segment, ethernet, icmp, ipv6, protocol};
 
 /// The step of a packet that is of no flow.
 ///
@@ -69,47 +69,34 @@ fn ip_from_uplink<F: Steps, P: Packet, T: Tables>(
         return Err(Err(Reason::OtherAddress));
     }
     let ip = F::read(p).map_err(Err)?;
-    let segment = match shape::<F, P>(p, &ip) {
-        Shape::Segment(segment) => segment,
-        Shape::Odd => return Ok(F::ODD),
-        Shape::Icmp => return icmp::<F, P, T>(p, t, here, frame, &ip, true),
-        Shape::Wrong(why) => return Err(Err(why)),
+    if ip.protocol == F::PROTOCOL {
+        return icmp::<F, P, T>(p, t, here, frame, &ip, true);
+    }
+    if is_odd::<F>(&ip) {
+        return Ok(F::ODD);
+    }
+    let segment = match Segment::read(p, &ip) {
+        Ok(segment) => segment,
+        Err(why) => return Err(Err(why)),
     };
     // Whether anybody listens, the next step asks.
     if segment.opens() {
         return Ok(F::OPENING);
     }
-    if opening::heard(t, half, vip, segment.dport, ip.protocol).is_none() {
+    if opening::heard::<P, T>(t, half, vip, segment.dport, ip.protocol).is_none() {
         return Err(Err(Reason::NoListener));
     }
     Err(answer::reset_if_allowed::<F, P, T>(p, t, here, frame, &ip, &segment))
 }
 
-/// What is behind an IP header.
-enum Shape {
-    Segment(Segment),
-    /// A fragment, or behind extension headers.
-    Odd,
-    Icmp,
-    Wrong(Reason),
-}
-
+/// Whether the packet is a fragment that may go on, or lies behind extension headers.
 #[inline(always)]
-fn shape<F: Icmp, P: Packet>(p: &P, ip: &Ip<F::Address>) -> Shape {
-    if ip.is_fragment && ip.protocol != protocol::UDP {
-        return Shape::Wrong(Reason::Fragment);
-    }
-    if ip.protocol == F::PROTOCOL {
-        return Shape::Icmp;
-    }
-    let is_behind_extensions = F::HAS_EXTENSIONS && ip.payload_at != crate::wire::ipv6::PAYLOAD;
-    let is_carried = matches!(ip.protocol, protocol::TCP | protocol::UDP);
-    if is_carried && (ip.is_fragment || is_behind_extensions) {
-        return Shape::Odd;
-    }
-    match Segment::read(p, ip) {
-        Ok(segment) => Shape::Segment(segment),
-        Err(why) => Shape::Wrong(why),
+fn is_odd<F: Icmp>(ip: &Ip<F::Address>) -> bool {
+    let is_behind_extensions = F::HAS_EXTENSIONS && ip.payload_at != ipv6::PAYLOAD;
+    match ip.protocol {
+        protocol::UDP => ip.is_fragment || is_behind_extensions,
+        protocol::TCP => !ip.is_fragment && is_behind_extensions,
+        _ => false,
     }
 }
 
@@ -123,6 +110,9 @@ fn icmp<F: Steps, P: Packet, T: Tables>(
     ip: &Ip<F::Address>,
     is_for_weir: bool,
 ) -> Walked {
+    if ip.is_fragment {
+        return Err(Err(Reason::Fragment));
+    }
     let Some([kind, code]) = p.read(ip.payload_at) else { return Err(Err(Reason::BadHeader)) };
     if ip.payload_len < icmp::LEN {
         return Err(Err(Reason::IcmpIgnored));
@@ -168,11 +158,16 @@ fn ip_from_slot<F: Steps, P: Packet, T: Tables>(
     if ip.src != F::address(here) {
         return Err(Err(Reason::SpoofedSource));
     }
-    let segment = match shape::<F, P>(p, &ip) {
-        Shape::Segment(segment) => segment,
-        Shape::Odd => return Ok(F::ODD),
-        Shape::Icmp => return icmp::<F, P, T>(p, t, here, frame, &ip, F::local(here) == Some(ip.dst)),
-        Shape::Wrong(why) => return Err(Err(why)),
+    if ip.protocol == F::PROTOCOL {
+        let is_for_weir = F::is_local(here, ip.dst);
+        return icmp::<F, P, T>(p, t, here, frame, &ip, is_for_weir);
+    }
+    if is_odd::<F>(&ip) {
+        return Ok(F::ODD);
+    }
+    let segment = match Segment::read(p, &ip) {
+        Ok(segment) => segment,
+        Err(why) => return Err(Err(why)),
     };
     if segment.opens() {
         return Ok(F::TELL);
@@ -204,7 +199,7 @@ fn arp_from_uplink<P: Packet, T: Tables>(
 /// Notes which station a gateway is. It tells so itself, as any neighbour does that the kernel would believe.
 #[inline(always)]
 pub(crate) fn learn<T: Tables>(t: &T, gateway: NextHopId, station: Mac) {
-    if station.is_unicast() && t.next_hop(gateway) != Some(station) {
+    if station.is_unicast() && t.next_hop(gateway) != NextHop::resolved(station) {
         t.learn(gateway, station);
     }
 }

@@ -25,7 +25,7 @@ use crate::answer::Answer;
 use crate::chatter::Chatter;
 use crate::flow::follow::{Found, Moved, Way, answer_to, find, move_on};
 use crate::flow::store::Flows;
-use crate::flow::{Ends, Key, Toward, V4, V6};
+use crate::flow::{Ends, Key, V4, V6};
 use crate::opening;
 use crate::packet::{Packet, VlanTag};
 use crate::reason::{Reason, Verdict};
@@ -385,17 +385,29 @@ pub(crate) fn retag<P: Packet>(p: &mut P, vlan: VlanTag) -> Result<(), Reason> {
     p.set_vlan(vlan).map_err(|_| Reason::Unchangeable)
 }
 
-/// The MACs that a packet leaves with.
+/// The MACs that a packet leaves with. Ordered so that they may lie on the stack, where the verifier wants alignment.
+#[derive(Clone, Copy)]
+#[repr(C, align(8))]
+pub(crate) struct Macs {
+    pub(crate) dst: Mac,
+    zero: u16,
+    pub(crate) src: Mac,
+}
+
+/// The MACs that a packet leaves with by `out`.
 #[inline(always)]
-pub(crate) fn macs<A, T: Tables>(t: &T, way: &Way<A>, out: &Interface) -> Result<[Mac; 2], Reason> {
+pub(crate) fn macs<A, T: Tables>(t: &T, way: &Way<A>, out: &Interface) -> Result<Macs, Reason> {
     if out.is_slot() {
-        return Ok([out.peer_mac, out.mac]);
+        return Ok(Macs { dst: out.peer_mac, zero: 0, src: out.mac });
     }
-    let dst = match way.hop.toward() {
-        Toward::Station(station) => station,
-        Toward::NextHop(id) => t.next_hop(id).ok_or(Reason::NextHopUnresolved)?,
+    let Some(id) = way.hop.next_hop() else {
+        return Ok(Macs { dst: way.hop.station(), zero: 0, src: out.mac });
     };
-    Ok([dst, out.mac])
+    let next_hop = t.next_hop(id);
+    if !next_hop.is_resolved() {
+        return Err(Reason::NextHopUnresolved);
+    }
+    Ok(Macs { dst: next_hop.station(), zero: 0, src: out.mac })
 }
 
 /// Turns the packet into what its flow says, and sends it where the flow leads.
@@ -409,6 +421,6 @@ fn send<F: Steps, P: Packet, T: Tables>(
     why: Reason,
 ) -> Result<Sent, Reason> {
     let macs = macs(t, way, out)?;
-    translate::apply::<F, P>(p, ip, segment, &way.to, macs)?;
+    translate::apply::<F, P>(p, ip, segment, &way.to, &macs)?;
     Ok(Sent { why, to: out.egress })
 }

@@ -109,6 +109,8 @@ pub mod tcp {
     pub const LEN: usize = 20;
     /// Offset of the checksum from the header's start.
     pub const CHECKSUM: usize = 16;
+    /// Offset of the byte with the data offset, in its upper half.
+    pub const DATA_OFFSET: usize = 12;
     /// Offset of the sequence number; the acknowledgement number follows it.
     pub const SEQUENCE: usize = 4;
     /// The option that ends the list.

@@ -3,6 +3,7 @@
 //! Packet bytes are reached in the one form that the verifier follows: an offset with a known bound, then
 //! start + offset + length compared with the end.
 
+mod sum;
 mod tc;
 mod xdp;
 

@@ -1,6 +1,6 @@
 //! A packet at TC: an skb.
 
-use super::Bytes;
+use super::{Bytes, opaque, sum};
 use aya_ebpf::bindings::{BPF_F_MARK_MANGLED_0, BPF_F_PSEUDO_HDR, bpf_adj_room_mode::BPF_ADJ_ROOM_MAC};
 use aya_ebpf::helpers::generated::{
     bpf_csum_update, bpf_l4_csum_replace, bpf_skb_adjust_room, bpf_skb_change_tail, bpf_skb_vlan_pop,
@@ -145,6 +145,17 @@ impl Packet for TcPacket {
     }
 
     #[inline(always)]
+    fn sum(&self, at: usize, len: usize) -> Option<Sum> {
+        // SAFETY: the context is the one that this program was called with.
+        sum::of(unsafe { sum::sum_tc(self.ctx.skb.skb, at as u64, len as u64) })
+    }
+
+    #[inline(always)]
+    fn opaque(number: usize) -> usize {
+        opaque(number)
+    }
+
+    #[inline(always)]
     fn fix_l4(&mut self, at: usize, delta: Delta, zero_means_none: bool) -> Result<(), Refused> {
         let zero_rule = if zero_means_none { BPF_F_MARK_MANGLED_0 } else { 0 };
         self.replace_l4(at, delta.pseudo.to_wsum(), BPF_F_PSEUDO_HDR | zero_rule)?;
@@ -203,20 +214,20 @@ impl Bytes {
 /// How many segments of `payload` bytes a GSO packet of `len` bytes has.
 #[inline(always)]
 fn reckon_segments(bytes: Bytes, len: u32, payload: u32) -> u32 {
-    let l4_at = match bytes.read(ethernet::TYPE) {
-        Some(ethernet::IPV4) => {
-            let [version_ihl] = bytes.read(ipv4::AT).unwrap_or_default();
-            ipv4::AT + usize::from(version_ihl & 0xf) * 4
-        }
-        _ => ipv6::PAYLOAD,
+    let Some(ethertype) = bytes.read(ethernet::TYPE) else { return 1 };
+    let (l4_at, protocol) = if u16::from_ne_bytes(ethertype) == u16::from_ne_bytes(ethernet::IPV4) {
+        let Some([protocol]) = bytes.read(ipv4::TTL + 1) else { return 1 };
+        let Some([version_ihl]) = bytes.read(ipv4::AT) else { return 1 };
+        (ipv4::AT + usize::from(version_ihl & 0xf) * 4, protocol)
+    } else {
+        let Some([protocol]) = bytes.read(ipv6::NEXT_HEADER) else { return 1 };
+        (ipv6::PAYLOAD, protocol)
     };
-    let protocol = match bytes.read(ethernet::TYPE) {
-        Some(ethernet::IPV4) => bytes.read(ipv4::TTL + 1),
-        _ => bytes.read(ipv6::NEXT_HEADER),
-    };
-    let header_len = match protocol {
-        Some([protocol::TCP]) => bytes.read(l4_at + 12).map_or(tcp::LEN, |[offset]| usize::from(offset >> 4) * 4),
-        _ => udp::LEN,
+    let header_len = if protocol == protocol::TCP {
+        let Some([offset]) = bytes.read(l4_at + tcp::DATA_OFFSET) else { return 1 };
+        usize::from(offset >> 4) * 4
+    } else {
+        udp::LEN
     };
     let headers = (l4_at + header_len) as u32;
     if len <= headers { 1 } else { (len - headers).div_ceil(payload) }

@@ -1,6 +1,6 @@
 //! A packet at XDP: before the kernel made anything of it.
 
-use super::{Bytes, opaque};
+use super::{Bytes, opaque, sum};
 use aya_ebpf::helpers::generated::{bpf_xdp_adjust_head, bpf_xdp_adjust_tail, bpf_xdp_get_buff_len};
 use aya_ebpf::programs::XdpContext;
 use weir_path::addr::IfIndex;
@@ -20,17 +20,17 @@ impl XdpPacket {
     #[inline(always)]
     pub fn new(ctx: XdpContext) -> Self {
         let bytes = Bytes { data: ctx.data(), behind_tag: ctx.data(), end: ctx.data_end() };
-        let mut packet = Self { ctx, bytes, tag: VlanTag::NONE };
-        let is_tagged = packet.bytes.read(ethernet::TYPE) == Some(ethernet::VLAN);
-        // One way on for both, where the verifier would walk two.
-        let shift = (opaque(usize::from(is_tagged)) & 1) * ethernet::VLAN_LEN;
-        if let Some(tci) = packet.bytes.read(ethernet::LEN)
-            && shift != 0
-        {
-            packet.tag = VlanTag::of_tci(u16::from_be_bytes(tci));
-        }
-        packet.bytes.behind_tag = packet.bytes.data + shift;
-        packet
+        let is_tagged = bytes.read(ethernet::TYPE) == Some(ethernet::VLAN);
+        let tag = match bytes.read(ethernet::LEN) {
+            Some(tci) if is_tagged => VlanTag::of_tci(u16::from_be_bytes(tci)),
+            _ => VlanTag::NONE,
+        };
+        // The verifier would go on with each kind of tag for itself: it must not know which one it is.
+        let noise = ctx.ingress_ifindex();
+        let tag = VlanTag((opaque(usize::from(tag.0) ^ noise) ^ noise) as u16);
+        let shift = (opaque(usize::from(is_tagged) ^ noise) ^ noise) & 1;
+        let bytes = Bytes { behind_tag: bytes.data + shift * ethernet::VLAN_LEN, ..bytes };
+        Self { ctx, bytes, tag }
     }
 
     /// The device that the packet came in by.
@@ -68,7 +68,9 @@ impl XdpPacket {
         }
         let [t0, t1] = ethernet::VLAN;
         let [v0, v1] = self.tag.0.to_be_bytes();
-        let untagged = Bytes { behind_tag: self.bytes.data, ..self.bytes };
+        // The compiler knows of a frame with a tag that it is long enough for one; the verifier doesn't.
+        let data = opaque(self.bytes.data);
+        let untagged = Bytes { data, behind_tag: data, ..self.bytes };
         untagged.write(ethernet::TYPE, [t0, t1, v0, v1])
     }
 }
@@ -123,6 +125,17 @@ impl Packet for XdpPacket {
     #[inline(always)]
     fn write<const N: usize>(&mut self, at: usize, new: [u8; N]) -> Result<(), Refused> {
         self.bytes.write(at, new)
+    }
+
+    #[inline(always)]
+    fn sum(&self, at: usize, len: usize) -> Option<Sum> {
+        // SAFETY: the context is the one that this program was called with.
+        sum::of(unsafe { sum::sum_xdp(self.ctx.ctx, (at + self.tag_len()) as u64, len as u64) })
+    }
+
+    #[inline(always)]
+    fn opaque(number: usize) -> usize {
+        opaque(number)
     }
 
     #[inline(always)]

@@ -1,16 +1,16 @@
 //! ICMP errors: what is quoted moves back, and two headers take its place in front.
 
-use super::{Answer, sent, write_macs};
+use super::{Answer, write_macs};
 use crate::addr::Address;
 use crate::checksum::Sum;
-use crate::packet::{self, Packet, Refused};
+use crate::packet::{Packet, Refused};
 use crate::reason::Reason;
 use crate::tables::Interface;
-use crate::walk::Sent;
+use crate::verifier::{forgotten, noise};
 use crate::wire::{Ethernet, Ip, Segment, ethernet, icmp, ipv4};
 
-/// The most bytes of headers in front of a segment, in whole steps of eight.
-const MOST_HEADERS: usize = 40 + crate::wire::MOST_EXTENSION_BYTES;
+/// More than is ever quoted, and all ones.
+const MOST_QUOTED: usize = 0x7ff;
 
 /// What an error says: type and code, and the four bytes behind the checksum.
 #[derive(Clone, Copy, Debug)]
@@ -19,7 +19,7 @@ pub(crate) struct Message {
     pub(crate) word: [u8; 4],
 }
 
-/// An error about the packet, to its sender.
+/// Turns the packet into an error about itself, to its sender.
 #[inline(always)]
 pub(crate) fn error<F: Answer, P: Packet>(
     p: &mut P,
@@ -28,10 +28,8 @@ pub(crate) fn error<F: Answer, P: Packet>(
     ip: &Ip<F::Address>,
     segment: &Segment,
     message: Message,
-    told: Reason,
-) -> Result<Sent, Reason> {
-    let made = write::<F, P>(p, here, frame, ip, segment, message);
-    sent(here, told, made)
+) -> Result<(), Reason> {
+    write::<F, P>(p, here, frame, ip, segment, message).map_err(|Refused| Reason::Unchangeable)
 }
 
 #[inline(always)]
@@ -44,7 +42,7 @@ fn write<F: Answer, P: Packet>(
     message: Message,
 ) -> Result<(), Refused> {
     // Whole words, so that they can be summed up.
-    let quoted_len = ip.total_len().min(F::MOST_QUOTED) & !3;
+    let quoted_len = forgotten::<P>(ip.total_len().min(F::MOST_QUOTED), noise(p)) & MOST_QUOTED & !3;
     let payload_len = icmp::LEN + quoted_len;
     let from = F::local(here).unwrap_or(ip.dst);
     let quoted = cut::<F, P>(p, quoted_len, segment)?;
@@ -67,14 +65,17 @@ fn write<F: Answer, P: Packet>(
 /// yet, is completed on the way out.
 #[inline(always)]
 fn cut<F: Answer, P: Packet>(p: &mut P, quoted_len: usize, segment: &Segment) -> Result<Sum, Refused> {
-    let headers_len = segment.at - ipv4::AT;
+    let noise = noise(p);
+    let [at, checksum_at] =
+        [segment.at, segment.checksum_at].map(|at| forgotten::<P>(at, noise) & MOST_QUOTED);
+    let headers_len = at - ipv4::AT;
     let segment_len = quoted_len - headers_len;
-    let checksum = p.read(segment.checksum_at).ok_or(Refused)?;
-    let is_partial = p.is_partial(segment.checksum_at)?;
-    p.write(segment.checksum_at, checksum)?;
+    let checksum = p.read(checksum_at).ok_or(Refused)?;
+    let is_partial = p.is_partial(checksum_at)?;
+    p.write(checksum_at, checksum)?;
     p.resize(ipv4::AT + quoted_len)?;
-    let headers = packet::sum(p, ipv4::AT, headers_len, MOST_HEADERS).ok_or(Refused)?;
-    let quoted = packet::sum(p, segment.at, segment_len, F::MOST_QUOTED & !7).ok_or(Refused)?;
+    let headers = p.sum(ipv4::AT, headers_len).ok_or(Refused)?;
+    let quoted = p.sum(at, segment_len).ok_or(Refused)?;
     let all = headers.plus(quoted);
     Ok(if is_partial { all.sub2(checksum).add2(quoted.checksum()) } else { all })
 }

@@ -3,8 +3,9 @@
 use super::TTL;
 use crate::addr::{Ip4, Ip6};
 use crate::checksum::Sum;
-use crate::flow::{V4, V6, rolled};
+use crate::flow::{V4, V6};
 use crate::packet::{Packet, Refused};
+use crate::verifier::rolled_over;
 use crate::wire::{Icmp, Ip, ipv4, ipv6, protocol};
 
 /// What a family's answers look like.
@@ -131,7 +132,7 @@ impl Answer for V6 {
         let padding = [protocol::TCP, (extra / 8 - 1) as u8, PADDING, (extra - HEADERS) as u8];
         p.write(ipv6::PAYLOAD, padding)?;
         let mut done = HEADERS;
-        for _ in rolled(MOST_PADDING / 4) {
+        for _ in rolled_over::<P>(MOST_PADDING / 4) {
             if done >= extra {
                 break;
             }

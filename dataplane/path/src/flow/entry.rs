@@ -10,7 +10,8 @@ use super::record::{RecordId, Side};
 use crate::addr::{InterfaceId, Ip4, Ip6, Mac};
 use crate::tables::NextHopId;
 use crate::time::Now;
-use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, transmute};
+use core::fmt;
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// Whose an entry is, and until when its flow's record need not be looked at.
 ///
@@ -93,23 +94,12 @@ impl Stamp {
 /// A direction that leads to a slot notes the station that its packets come from; the one that leads to the wire the
 /// one that they go to. It is the same station: whoever sends is answered, without a neighbour table and without a
 /// daemon. Where an uplink has a gateway, packets to the wire go to that next hop instead, whatever station it is.
-#[derive(Clone, Copy, PartialEq, Eq, Default, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
-#[repr(C, align(8))]
-pub struct Hop {
-    /// A station's MAC; or, with the group bit, which no station has (IEEE 802.3 section 3.2.3), a next hop's number.
-    station: Mac,
-    /// The number of the interface they leave by.
-    interface: u16,
-}
-
-/// Whom packets to the wire go to.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Toward {
-    /// A station.
-    Station(Mac),
-    /// Whatever station this next hop is.
-    NextHop(NextHopId),
-}
+///
+/// In one word, which is read and written in one piece: a station's MAC, or, with the group bit, which no station has
+/// (IEEE 802.3 section 3.2.3), a next hop's number; behind it the number of the interface.
+#[derive(Clone, Copy, PartialEq, Eq, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(transparent)]
+pub struct Hop(u64);
 
 impl Hop {
     /// By `interface`, whose number lies below [`crate::layout::MAX_INTERFACES`]; from or to a station whose MAC
@@ -117,7 +107,9 @@ impl Hop {
     #[must_use]
     #[inline(always)]
     pub const fn new(interface: InterfaceId, station: Mac) -> Self {
-        Self { station, interface: interface.0 as u16 }
+        let [a, b, c, d, e, f] = station.0;
+        let [g, h] = (interface.0 as u16).to_ne_bytes();
+        Self(u64::from_ne_bytes([a, b, c, d, e, f, g, h]))
     }
 
     /// By `interface` to a next hop.
@@ -125,39 +117,64 @@ impl Hop {
     #[inline(always)]
     pub const fn to_next_hop(interface: InterfaceId, next_hop: NextHopId) -> Self {
         let [a, b, c, d] = next_hop.0.to_ne_bytes();
-        Self { station: Mac([1, 0, a, b, c, d]), interface: interface.0 as u16 }
+        Self::new(interface, Mac([1, 0, a, b, c, d]))
+    }
+
+    /// The same station, by another interface.
+    #[must_use]
+    #[inline(always)]
+    pub const fn by(self, interface: InterfaceId) -> Self {
+        Self::new(interface, self.station())
     }
 
     /// The interface they leave by.
     #[must_use]
     #[inline(always)]
     pub const fn interface(self) -> InterfaceId {
-        InterfaceId(self.interface as u32)
+        let [.., g, h] = self.0.to_ne_bytes();
+        InterfaceId(u16::from_ne_bytes([g, h]) as u32)
     }
 
-    /// Whom packets to the wire go to.
+    /// The station that packets come from, or go to where there is no [`Self::next_hop`].
     #[must_use]
     #[inline(always)]
-    pub const fn toward(self) -> Toward {
-        if self.station.is_unicast() {
-            return Toward::Station(self.station);
+    pub const fn station(self) -> Mac {
+        let [a, b, c, d, e, f, ..] = self.0.to_ne_bytes();
+        Mac([a, b, c, d, e, f])
+    }
+
+    /// The next hop that packets to the wire go to, if not to a station.
+    #[must_use]
+    #[inline(always)]
+    pub const fn next_hop(self) -> Option<NextHopId> {
+        let [first, _, a, b, c, d, ..] = self.0.to_ne_bytes();
+        if first & 1 == 0 {
+            return None;
         }
-        let [_, _, a, b, c, d] = self.station.0;
-        Toward::NextHop(NextHopId(u32::from_ne_bytes([a, b, c, d])))
+        Some(NextHopId(u32::from_ne_bytes([a, b, c, d])))
     }
 
-    /// All of it in one word, so that it can be written in one piece.
+    /// All of it, so that it can be written in one piece.
     #[must_use]
     #[inline(always)]
-    pub fn to_word(self) -> u64 {
-        transmute!(self)
+    pub const fn to_word(self) -> u64 {
+        self.0
     }
 
     /// Whether packets that come from the wire come from this station.
     #[must_use]
     #[inline(always)]
     pub fn is_from(self, station: Mac) -> bool {
-        self.station == station
+        self.by(InterfaceId(0)) == Self::new(InterfaceId(0), station)
+    }
+}
+
+impl fmt::Debug for Hop {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.next_hop() {
+            None => write!(f, "{} by {}", self.station(), self.interface()),
+            Some(id) => write!(f, "next hop {} by {}", id.0, self.interface()),
+        }
     }
 }
 

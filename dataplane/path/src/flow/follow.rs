@@ -3,11 +3,12 @@
 use super::end::{End, end};
 use super::state::{self, Heard, Move};
 use super::store::{EntryCell, Flows, RecordCell, Word};
-use super::{Ends, Family, Hop, Life, Meta, Phase, Side, Stamp, Toward, rolled, room};
+use super::{Ends, Family, Hop, Life, Meta, Phase, Side, Stamp, room};
 use crate::addr::Mac;
 use crate::packet::Packet;
 use crate::tables::Tables;
 use crate::time::Now;
+use crate::verifier::rolled;
 use crate::wire::{Segment, tcp};
 
 /// How often a life word is tried that other CPUs change at the same moment.
@@ -133,14 +134,12 @@ pub fn answer_to<F: Family, T: Tables + Flows<F>>(t: &T, found: &Found<T::Entry>
     found.entry.set_hop(Hop::new(was.interface(), station));
     let Some(record) = t.record(found.stamp.record()) else { return };
     let Some(back) = t.find_side(record, found.stamp.side().other()) else { return };
-    match back.hop().toward() {
+    match back.hop().next_hop() {
         // The record may be another flow's by now; its own packets put right what is done to it here.
-        Toward::Station(_) => back.set_hop(Hop::new(back.hop().interface(), station)),
+        None => back.set_hop(Hop::new(back.hop().interface(), station)),
         // A gateway that changes its MAC and does not say so.
-        Toward::NextHop(id) if t.next_hop(id).is_some_and(|gateway| was.is_from(gateway)) => {
-            t.learn(id, station);
-        }
-        Toward::NextHop(_) => {}
+        Some(id) if was.is_from(t.next_hop(id).station()) => t.learn(id, station),
+        Some(_) => {}
     }
 }
 

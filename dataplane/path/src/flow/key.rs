@@ -49,7 +49,7 @@ pub enum Part {
 }
 
 /// What one direction's packets look like where they arrive.
-pub trait Key: Copy + Eq + core::fmt::Debug {
+pub trait Key: Copy + Eq + Default + core::fmt::Debug {
     /// Of which family its addresses are.
     type Address: Address;
 
@@ -94,6 +94,14 @@ macro_rules! key {
                 dport: L4Port([0; 2]),
             };
             const ADDRESSES: Ends<$Address> = Ends { dst: <$Address>::ALL_ONES, ..Self::SOURCE };
+        }
+
+        impl $Key {
+            /// Sets the address space and the IP protocol number (RFC 790).
+            #[inline(always)]
+            pub const fn set_space(&mut self, zone: Zone, protocol: u8) {
+                self.zone_protocol = zone.with_protocol(protocol);
+            }
         }
 
         impl Key for $Key {

@@ -41,18 +41,11 @@ mod key;
 mod record;
 
 pub use datagram::{Datagram, Datagram4, Datagram6};
-pub use entry::{Counts, Entry4, Entry6, Hop, Stamp, Toward};
+pub use entry::{Counts, Entry4, Entry6, Hop, Stamp};
 pub use key::{Ends, Key, Key4, Key6, Part};
 pub use record::{Life, Meta, Phase, Record4, Record6, RecordId, Side};
 
 use crate::addr::{Address, Ip4, Ip6};
-
-/// The numbers below `bound`, in a loop that stays one: its copies would need more stack than a program has. In a
-/// whole word, because the verifier does not follow halves of one through memory.
-#[inline(always)]
-pub(crate) fn rolled(bound: u32) -> core::ops::Range<u32> {
-    0..core::hint::black_box(u64::from(bound)) as u32
-}
 
 /// IPv4 or IPv6: how its flows are kept.
 pub trait Family: Copy + 'static {

@@ -22,7 +22,7 @@ pub struct Draft<R> {
 }
 
 /// What a flow is opened with.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Default, Debug)]
 pub struct Terms {
     /// How long it may be silent once it is established.
     pub idle: Seconds,

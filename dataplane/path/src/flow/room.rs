@@ -7,9 +7,10 @@
 
 use super::end::{End, end};
 use super::store::{Flows, RecordCell, Room, RoomWord, Word};
-use super::{Family, Life, Meta, Phase, RecordId, rolled, state};
+use super::{Family, Life, Meta, Phase, RecordId, state};
 use crate::tables::Tables;
 use crate::time::{Now, Times};
+use crate::verifier::rolled;
 
 /// How often a busy list is tried before the next one.
 const TRIES: u32 = 4;

@@ -1,9 +1,9 @@
 //! IPv6 extension headers (RFC 8200 section 4), up to the one that says what the packet carries.
 
 use super::protocol;
-use crate::flow::rolled;
 use crate::packet::Packet;
 use crate::reason::Reason;
+use crate::verifier::{forgotten, rolled_over};
 
 /// Each may be there once, destination options twice (RFC 8200 section 4.1); with one more the list is too long.
 const MOST_HEADERS: u32 = 6;
@@ -25,6 +25,24 @@ pub(super) struct Chain {
     pub(super) is_later: bool,
 }
 
+impl Chain {
+    /// The same; but the verifier, which would go on with each way through the headers for itself, no longer knows
+    /// more of it than that it is in bounds. `noise` is anything it does not know.
+    #[inline(always)]
+    fn forgotten<P: Packet>(self, noise: usize) -> Self {
+        const OFFSETS: usize = 0x3ff;
+        let forget = |number| forgotten::<P>(number, noise);
+        let flags = forget(usize::from(self.is_fragment) | usize::from(self.is_later) << 1);
+        Self {
+            at: forget(self.at) & OFFSETS,
+            fragment_at: forget(self.fragment_at) & OFFSETS,
+            protocol: forget(usize::from(self.protocol)) as u8,
+            is_fragment: flags & 1 != 0,
+            is_later: flags & 2 != 0,
+        }
+    }
+}
+
 /// Walks the headers that begin at `at` with one of kind `protocol`, and end before `end`.
 ///
 /// # Errors
@@ -33,14 +51,14 @@ pub(super) struct Chain {
 pub(super) fn walk<P: Packet>(p: &P, at: usize, protocol: u8, end: usize) -> Result<Chain, Reason> {
     let furthest = at + MOST_BYTES;
     let mut chain = Chain { at, fragment_at: 0, protocol, is_fragment: false, is_later: false };
-    for _ in rolled(MOST_HEADERS + 1) {
+    for _ in rolled_over::<P>(MOST_HEADERS + 1) {
         let here = chain.at;
         let is_last = !matches!(
             chain.protocol,
             protocol::HOP_BY_HOP | protocol::ROUTING | protocol::FRAGMENT | protocol::DESTINATION
         );
         if is_last || chain.is_later {
-            return Ok(chain);
+            return Ok(chain.forgotten::<P>(end));
         }
         if here > furthest {
             break;

@@ -69,6 +69,12 @@ pub trait Network: Family {
     /// Weir's own address on an interface; `None` where it has none.
     fn local(here: &Interface) -> Option<Self::Address>;
 
+    /// Whether `address` is Weir's own on an interface.
+    #[inline(always)]
+    fn is_local(here: &Interface, address: Self::Address) -> bool {
+        Self::local(here).is_some_and(|local| local == address)
+    }
+
     /// An uplink's gateway: as a next hop, and its address. `None` where there is none.
     fn gateway(uplink: &Interface) -> Option<(NextHopId, Self::Address)>;
 

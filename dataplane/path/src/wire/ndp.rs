@@ -2,7 +2,7 @@
 
 use super::{Ip, protocol};
 use crate::addr::{Address, Ip6, Mac};
-use crate::packet::{self, Packet};
+use crate::packet::Packet;
 use zerocopy::transmute;
 
 /// Type and code of a Neighbour Solicitation.
@@ -71,7 +71,7 @@ impl Neighbour {
         let mac = if has_option { Mac(p.read(at + LEN + 2)?) } else { Mac([0; 6]) };
         let pseudo = ip.src.sum().plus(ip.dst.sum()).add2([0, protocol::ICMPV6]);
         let pseudo = pseudo.add2((ip.payload_len as u16).to_be_bytes());
-        let message = packet::sum(p, at, ip.payload_len, MOST)?;
+        let message = p.sum(at, ip.payload_len)?;
         // What holds its own checksum sums up to all ones (RFC 1071 section 1); what is no whole number of options is
         // not summed up whole.
         let is_valid = ip.payload_len % OPTION_LEN == 0 && pseudo.plus(message).fold() == [0xff; 2];

@@ -53,12 +53,19 @@ impl Segment {
         if ip.payload_len < header_len {
             return Err(Reason::BadHeader);
         }
+        let Some([s0, s1, d0, d1]) = p.read(at) else { return Err(Reason::BadHeader) };
         let tcp = match ip.protocol {
-            protocol::TCP => Some(Tcp::read(p, at, ip.payload_len).ok_or(Reason::BadHeader)?),
-            _ if udp_fits(p, ip) => None,
-            _ => return Err(Reason::BadHeader),
+            protocol::TCP => {
+                let Some(tcp) = Tcp::read(p, at, ip.payload_len) else { return Err(Reason::BadHeader) };
+                Some(tcp)
+            }
+            _ => {
+                if !udp_fits(p, ip) {
+                    return Err(Reason::BadHeader);
+                }
+                None
+            }
         };
-        let [s0, s1, d0, d1] = p.read(at).ok_or(Reason::BadHeader)?;
         let checksum_at = at + checksum;
         Ok(Self { at, sport: L4Port([s0, s1]), dport: L4Port([d0, d1]), checksum_at, tcp })
     }
