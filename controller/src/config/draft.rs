@@ -2,15 +2,16 @@
 //!
 //! A field is `None` where it was wrong or missing, which has been reported then; checks go on with the rest.
 
-use super::model::{At, DataplaneSection, Protocol, Sandbox, Sandbox6, Timeouts, UplinkHook};
+use super::groups::GroupDraft;
+use super::listeners::ListenerDraft;
+use super::model::{Answers, At, DataplaneSection, Sandbox, Sandbox6, Timeouts};
 use super::reader::{Problems, Section, spanned};
-use super::{dataplane, timeouts, values};
+use super::uplinks::UplinkDraft;
+use super::{answers, dataplane, groups, listeners, timeouts, uplinks, values};
 use miette::SourceSpan;
-use std::path::PathBuf;
 use toml::Spanned;
 use toml::de::DeTable;
-use weir_path::addr::{Ip4, Ip6, L4Port, Mac};
-use weir_path::time::Seconds;
+use weir_path::addr::{Ip4, Ip6, Mac};
 
 /// The version of the file's format that this build reads.
 const VERSION: u32 = 1;
@@ -30,6 +31,7 @@ pub(crate) struct Draft {
     pub(crate) is_whole: bool,
     pub(crate) dataplane: DataplaneSection,
     pub(crate) timeouts: Timeouts,
+    pub(crate) answers: Answers,
     pub(crate) sandbox: SandboxDraft,
     pub(crate) vpcs: Vec<VpcDraft>,
     pub(crate) uplinks: Vec<UplinkDraft>,
@@ -56,44 +58,13 @@ pub(crate) struct VpcDraft {
     pub(crate) name: Option<At<String>>,
 }
 
-pub(crate) struct UplinkDraft {
-    pub(crate) interface: Option<At<String>>,
-    pub(crate) vpc: Option<At<String>>,
-    pub(crate) hook: Option<At<UplinkHook>>,
-    pub(crate) senders_complete_checksums: bool,
-}
-
-pub(crate) struct GroupDraft {
-    pub(crate) name: Option<At<String>>,
-    pub(crate) port: Option<At<L4Port>>,
-    pub(crate) targets: Vec<TargetDraft>,
-}
-
-pub(crate) struct TargetDraft {
-    pub(crate) at: SourceSpan,
-    pub(crate) name: Option<At<String>>,
-    pub(crate) netns: Option<At<PathBuf>>,
-    pub(crate) interface: Option<At<String>>,
-    pub(crate) port: Option<At<L4Port>>,
-}
-
-pub(crate) struct ListenerDraft {
-    pub(crate) at: SourceSpan,
-    pub(crate) name: Option<At<String>>,
-    pub(crate) vpc: Option<At<String>>,
-    pub(crate) address: Option<At<Ip6>>,
-    pub(crate) port: Option<At<L4Port>>,
-    pub(crate) protocol: Option<At<Protocol>>,
-    pub(crate) group: Option<At<String>>,
-    pub(crate) idle: Option<At<Seconds>>,
-}
-
 impl Draft {
     pub(crate) fn read(root: &Spanned<DeTable<'_>>, problems: &mut Problems) -> Self {
         let mut file = Section::new(root.get_ref(), "the file", top(root));
         file.required(problems, "version", "1", |value| values::version(value, VERSION));
         let dataplane = file.section(problems, "dataplane", "[dataplane]");
         let timeouts = file.section(problems, "timeouts", "[timeouts]");
+        let answers = file.section(problems, "answers", "[answers]");
         let sandbox = file.section(problems, "sandbox", "[sandbox]");
         let vpcs = file.sections(problems, "vpc", "[[vpc]]");
         let uplinks = file.sections(problems, "uplink", "[[uplink]]");
@@ -104,11 +75,12 @@ impl Draft {
             is_whole: true,
             dataplane: dataplane.map(|it| dataplane::read(it, problems)).unwrap_or_default(),
             timeouts: timeouts.map(|it| timeouts::read(it, problems)).unwrap_or_default(),
+            answers: answers.map(|it| answers::read(it, problems)).unwrap_or_default(),
             sandbox: sandbox.map(|it| read_sandbox(it, problems)).unwrap_or_default(),
             vpcs: vpcs.into_iter().map(|it| read_vpc(it, problems)).collect(),
-            uplinks: uplinks.into_iter().map(|it| read_uplink(it, problems)).collect(),
-            groups: groups.into_iter().map(|it| read_group(it, problems)).collect(),
-            listeners: listeners.into_iter().map(|it| read_listener(it, problems)).collect(),
+            uplinks: uplinks.into_iter().map(|it| uplinks::read(it, problems)).collect(),
+            groups: groups.into_iter().map(|it| groups::read(it, problems)).collect(),
+            listeners: listeners.into_iter().map(|it| listeners::read(it, problems)).collect(),
         }
     }
 }
@@ -145,45 +117,4 @@ fn read_vpc(mut section: Section<'_>, problems: &mut Problems) -> VpcDraft {
     let name = section.required(problems, "name", "\"prod\"", values::name);
     section.finish(problems);
     VpcDraft { name }
-}
-
-fn read_uplink(mut section: Section<'_>, problems: &mut Problems) -> UplinkDraft {
-    let interface = section.required(problems, "interface", "\"eth0\"", values::interface);
-    let vpc = section.required(problems, "vpc", "\"prod\"", values::name);
-    let hook = section.optional(problems, "hook", values::hook);
-    let complete = section.optional(problems, "senders_complete_checksums", values::truth);
-    section.finish(problems);
-    UplinkDraft { interface, vpc, hook, senders_complete_checksums: complete.is_some_and(|it| it.value) }
-}
-
-fn read_group(mut section: Section<'_>, problems: &mut Problems) -> GroupDraft {
-    let name = section.required(problems, "name", "\"web\"", values::name);
-    let port = section.optional(problems, "port", values::port);
-    let targets = section.sections(problems, "target", "[[target_group.target]]");
-    section.finish(problems);
-    let targets = targets.into_iter().map(|it| read_target(it, problems)).collect();
-    GroupDraft { name, port, targets }
-}
-
-fn read_target(mut section: Section<'_>, problems: &mut Problems) -> TargetDraft {
-    let at = section.at();
-    let name = section.required(problems, "name", "\"sandbox-1\"", values::name);
-    let netns = section.optional(problems, "netns", values::netns);
-    let interface = section.required(problems, "interface", "\"eth0\"", values::interface);
-    let port = section.optional(problems, "port", values::port);
-    section.finish(problems);
-    TargetDraft { at, name, netns, interface, port }
-}
-
-fn read_listener(mut section: Section<'_>, problems: &mut Problems) -> ListenerDraft {
-    let at = section.at();
-    let name = section.required(problems, "name", "\"web\"", values::name);
-    let vpc = section.required(problems, "vpc", "\"prod\"", values::name);
-    let address = section.required(problems, "address", "\"198.51.100.10\"", values::vip);
-    let port = section.required(problems, "port", "80", values::port);
-    let protocol = section.required(problems, "protocol", "\"tcp\"", values::protocol);
-    let group = section.required(problems, "target_group", "\"web\"", values::name);
-    let idle = section.optional(problems, "idle_timeout", timeouts::idle);
-    section.finish(problems);
-    ListenerDraft { at, name, vpc, address, port, protocol, group, idle }
 }

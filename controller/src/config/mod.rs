@@ -9,22 +9,27 @@
 //! Both stages add to one list of [`Problem`]s, so a file is always judged to its end. What only the host can
 //! say (is there such a device?) comes later, in [`crate::host`], and is shown in the same way.
 
+mod answers;
 mod check;
 mod dataplane;
 mod draft;
+mod groups;
+mod listeners;
+mod maxima;
 mod model;
 mod problem;
 mod reader;
 mod sandbox;
 mod timeouts;
+mod uplinks;
 mod values;
 
 pub use model::{
-    At, Config, DataplaneSection, Listener, NETNS_DIR, Protocol, Sandbox, Sandbox6, SlotName, Target,
-    TargetGroup, Timeouts, Uplink, UplinkHook, Vpc,
+    Answers, At, Config, DataplaneSection, Listener, NETNS_DIR, OwnAddress, Protocol, Sandbox, Sandbox6,
+    Share, SlotName, Stickiness, Target, TargetGroup, Timeouts, Transport, Uplink, UplinkHook, Vpc,
 };
 pub use problem::{Invalid, Problem};
-pub(crate) use values::parse_hash_key;
+pub(crate) use values::{ANY, parse_hash_key};
 
 use draft::Draft;
 use reader::Problems;

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use weir_dataplane::Sizes;
 use weir_path::addr::{Ip4, Ip6, L4Port, Mac, Zone};
 use weir_path::hash::HashKey;
+use weir_path::packet::VlanTag;
 use weir_path::time::{Seconds, Times};
 
 /// A value, and where it was written.
@@ -30,6 +31,8 @@ pub struct Config {
     pub dataplane: DataplaneSection,
     /// How long flows may be silent.
     pub timeouts: Timeouts,
+    /// How much Weir says itself.
+    pub answers: Answers,
     /// How every slot looks from inside.
     pub sandbox: Sandbox,
     /// The address spaces.
@@ -67,14 +70,21 @@ pub struct Timeouts {
 }
 
 impl Timeouts {
-    /// Of established flows of this protocol, where the listener doesn't say.
+    /// Of established flows of this transport, where the listener doesn't say.
     #[must_use]
-    pub const fn idle(&self, protocol: Protocol) -> Seconds {
-        match protocol {
-            Protocol::Tcp => self.tcp_idle,
-            Protocol::Udp => self.udp_idle,
+    pub const fn idle(&self, transport: Transport) -> Seconds {
+        match transport {
+            Transport::Tcp => self.tcp_idle,
+            Transport::Udp => self.udp_idle,
         }
     }
+}
+
+/// `[answers]`: how much Weir says itself.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Answers {
+    /// How many answers a second are made to what comes in by one interface, but for ARP and Neighbour Discovery.
+    pub per_second: u32,
 }
 
 /// `[sandbox]`: how every slot looks from inside.
@@ -144,10 +154,29 @@ pub struct Uplink {
     pub interface: At<String>,
     /// The VPC it leads to.
     pub zone: Zone,
-    /// The hook; where absent the device decides.
+    /// The hook, as any uplink of the device says it; where absent the device decides.
     pub hook: Option<At<UplinkHook>>,
-    /// Whether whatever sends to this device completes its checksums.
+    /// Whether whatever sends to this device completes its checksums, as any uplink of the device says.
     pub senders_complete_checksums: bool,
+    /// The tag of its frames.
+    pub vlan: VlanTag,
+    /// The longest IP packet that may leave, where that is shorter than what the device takes.
+    pub mtu: Option<u32>,
+    /// Weir's own IPv4 address there.
+    pub own: Option<At<OwnAddress<Ip4>>>,
+    /// Weir's own IPv6 address there.
+    pub own6: Option<At<OwnAddress<Ip6>>>,
+}
+
+/// An address of Weir's own on an uplink: it asks neighbours with it, and reports errors from it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct OwnAddress<A> {
+    /// The address.
+    pub address: A,
+    /// How many bits of it all addresses on the link share.
+    pub prefix_len: u8,
+    /// Who takes what is for addresses that are not on the link.
+    pub gateway: Option<A>,
 }
 
 /// `[[target_group]]`.
@@ -155,8 +184,34 @@ pub struct Uplink {
 pub struct TargetGroup {
     /// Its name.
     pub name: At<String>,
+    /// Whether a client stays with its target.
+    pub stickiness: Stickiness,
     /// Its targets.
     pub targets: Vec<Target>,
+}
+
+/// Whether a client's flows all go to one target.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Debug)]
+pub enum Stickiness {
+    /// Each flow is placed by itself.
+    #[default]
+    None,
+    /// Those from one source address go to one target.
+    SourceIp,
+}
+
+impl Stickiness {
+    /// All kinds, by their names in the file.
+    pub const NAMES: [(&'static str, Self); 2] = [("source_ip", Self::SourceIp), ("none", Self::None)];
+
+    /// The name in the file.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::SourceIp => "source_ip",
+        }
+    }
 }
 
 /// `[[target_group.target]]`.
@@ -166,8 +221,8 @@ pub struct Target {
     pub name: At<String>,
     /// Its slot.
     pub slot: At<SlotName>,
-    /// The port it serves on.
-    pub port: L4Port,
+    /// The port it serves on; `None` for the one that the client asked for.
+    pub port: Option<L4Port>,
 }
 
 /// How a slot is called in the file.
@@ -190,9 +245,20 @@ impl fmt::Display for SlotName {
 /// Where namespaces have names (ip-netns(8)).
 pub const NETNS_DIR: &str = "/run/netns";
 
-/// TCP or UDP.
+/// What a listener listens for.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Protocol {
+    /// TCP.
+    Tcp,
+    /// UDP.
+    Udp,
+    /// Both, on one port.
+    TcpUdp,
+}
+
+/// TCP or UDP.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Transport {
     /// TCP.
     Tcp,
     /// UDP.
@@ -200,10 +266,33 @@ pub enum Protocol {
 }
 
 impl Protocol {
-    /// Both, by their names in the file.
-    pub const NAMES: [(&'static str, Self); 2] = [("tcp", Self::Tcp), ("udp", Self::Udp)];
+    /// All of them, by their names in the file.
+    pub const NAMES: [(&'static str, Self); 3] =
+        [("tcp", Self::Tcp), ("udp", Self::Udp), ("tcp_udp", Self::TcpUdp)];
 
     /// The name in the file.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Tcp => "tcp",
+            Self::Udp => "udp",
+            Self::TcpUdp => "tcp_udp",
+        }
+    }
+
+    /// What it is made of.
+    #[must_use]
+    pub const fn transports(self) -> &'static [Transport] {
+        match self {
+            Self::Tcp => &[Transport::Tcp],
+            Self::Udp => &[Transport::Udp],
+            Self::TcpUdp => &[Transport::Tcp, Transport::Udp],
+        }
+    }
+}
+
+impl Transport {
+    /// The name for people.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -233,12 +322,29 @@ pub struct Listener {
     pub zone: Zone,
     /// The virtual address; an IPv4 address is mapped.
     pub address: At<Ip6>,
-    /// The port.
-    pub port: L4Port,
-    /// The protocol.
+    /// The port; `None` for all that no other listener of the address has.
+    pub port: Option<L4Port>,
+    /// What it listens for.
     pub protocol: Protocol,
-    /// The place of its target group in [`Config::groups`].
+    /// The target groups that new flows are spread over.
+    pub shares: Vec<Share>,
+    /// How long its established flows may be silent, where it says so itself.
+    pub idle: Option<Seconds>,
+}
+
+/// A target group's share of a listener's new flows.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Share {
+    /// The place of the group in [`Config::groups`].
     pub group: usize,
+    /// Its share, beside those of the listener's other groups.
+    pub weight: u32,
+}
+
+impl Listener {
     /// How long its established flows may be silent.
-    pub idle: Seconds,
+    #[must_use]
+    pub fn idle(&self, transport: Transport, timeouts: &Timeouts) -> Seconds {
+        self.idle.unwrap_or_else(|| timeouts.idle(transport))
+    }
 }

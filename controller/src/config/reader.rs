@@ -60,6 +60,11 @@ impl<'a> Section<'a> {
         Some(At { value: value.get_ref(), at: span(value.span()) })
     }
 
+    /// Whether there is a value under `key`, right or wrong.
+    pub(crate) fn has(&mut self, key: &'static str) -> bool {
+        self.get(key).is_some()
+    }
+
     /// The value under `key`, if it is there and right.
     pub(crate) fn optional<T>(
         &mut self,
@@ -116,21 +121,32 @@ impl<'a> Section<'a> {
         key: &'static str,
         title: &'static str,
     ) -> Vec<Self> {
-        let Some(value) = self.get(key) else { return Vec::new() };
         let wanted = format!("sections that each begin with `{title}`");
+        self.tables(problems, key, title, &wanted).map_or_else(Vec::new, |tables| tables.value)
+    }
+
+    /// The tables of the list under `key`, if it is there and a list. `wanted` is what could be written.
+    pub(crate) fn tables(
+        &mut self,
+        problems: &mut Problems,
+        key: &'static str,
+        title: &'static str,
+        wanted: &str,
+    ) -> Option<At<Vec<Self>>> {
+        let value = self.get(key)?;
         let DeValue::Array(array) = value.value else {
-            problems.add(wrong_type(&value, "a list of tables", &wanted));
-            return Vec::new();
+            problems.add(wrong_type(&value, "a list of tables", wanted));
+            return None;
         };
-        let mut sections = Vec::new();
+        let mut tables = Vec::new();
         for item in array.iter() {
             let item = At { value: item.get_ref(), at: span(item.span()) };
             match item.value {
-                DeValue::Table(table) => sections.push(Section::new(table, title, item.at)),
-                _ => problems.add(wrong_type(&item, "a table", &wanted)),
+                DeValue::Table(table) => tables.push(Section::new(table, title, item.at)),
+                _ => problems.add(wrong_type(&item, "a table", wanted)),
             }
         }
-        sections
+        Some(At { value: tables, at: value.at })
     }
 
     /// Reports every key that nobody asked for.

@@ -1,6 +1,7 @@
 //! `[sandbox]`: whether its parts fit together, and whether listeners keep off its addresses.
 
-use super::draft::{ListenerDraft, SandboxDraft};
+use super::draft::SandboxDraft;
+use super::listeners::ListenerDraft;
 use super::model::Sandbox;
 use super::problem::Problem;
 use super::reader::Problems;
@@ -61,7 +62,8 @@ pub(super) fn check_vip(listener: &ListenerDraft, draft: &SandboxDraft, problems
     }
 }
 
-fn owner(sandbox: &Sandbox, vip: Ip6) -> Option<&'static str> {
+/// What this address is in every sandbox, if it is anything there.
+pub(super) fn owner(sandbox: &Sandbox, vip: Ip6) -> Option<&'static str> {
     let v6 = sandbox.v6;
     if vip == sandbox.address.mapped() || v6.is_some_and(|v6| vip == v6.address) {
         return Some("every sandbox's own address");

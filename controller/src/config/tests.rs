@@ -1,6 +1,7 @@
 //! Every mistake is shown where it is, with the value and what to write instead.
 
 mod mistakes;
+mod network;
 
 use super::*;
 use mistakes::MISTAKES;
@@ -57,10 +58,12 @@ fn a_small_file_says_everything_and_the_rest_has_defaults() {
     assert_eq!((sizes.v4.flows, sizes.v4.half_open), (2_097_152, 131_072));
     assert_eq!((sizes.v6.flows, sizes.v6.half_open), (524_288, 32_768));
     assert_eq!(config.timeouts, Timeouts::default());
-    assert_eq!(config.listeners[0].idle, Seconds(350));
+    assert_eq!(config.listeners[0].idle(Transport::Tcp, &config.timeouts), Seconds(350));
+    assert_eq!(config.listeners[0].shares, [Share { group: 0, weight: 1 }]);
+    assert_eq!(config.answers, Answers { per_second: 1_000 });
     assert_eq!(config.sandbox.mac, Mac([0x02, 0x57, 0x45, 0x49, 0x52, 0x02]));
     let ports: Vec<_> = config.groups[0].targets.iter().map(|target| target.port).collect();
-    assert_eq!(ports, [L4Port::new(8081), L4Port::new(8080)]);
+    assert_eq!(ports, [8_081, 8_080].map(|port| Some(L4Port::new(port))));
     let slots: Vec<_> = config.groups[0].targets.iter().map(|target| target.slot.value.to_string()).collect();
     assert_eq!(slots, ["sb1:eth0", "veth-sb2"]);
     assert_eq!(config.listeners[0].zone, config.vpcs[0].zone);
@@ -88,11 +91,12 @@ fn sizes_and_timeouts_are_what_the_file_says_and_half_open_follows_the_flows() {
 fn a_listeners_own_idle_timeout_comes_before_its_protocols() {
     let with = |protocol: &str, rest: &str| {
         let text = SMALL.replace("version = 1\n", "version = 1\n[timeouts]\ntcp_idle = 400\nudp_idle = 90\n");
-        config(&text.replace("\"tcp\"\n", &format!("\"{protocol}\"\n{rest}"))).listeners[0].idle
+        let config = config(&text.replace("\"tcp\"\n", &format!("\"{protocol}\"\n{rest}")));
+        [Transport::Tcp, Transport::Udp].map(|it| config.listeners[0].idle(it, &config.timeouts).0)
     };
-    assert_eq!((with("tcp", ""), with("udp", "")), (Seconds(400), Seconds(90)));
-    assert_eq!(with("tcp", "idle_timeout = 6000\n"), Seconds(6_000));
-    assert_eq!(with("udp", "idle_timeout = 60\n"), Seconds(60));
+    assert_eq!(with("tcp_udp", ""), [400, 90]);
+    assert_eq!(with("tcp", "idle_timeout = 6000\n"), [6_000, 6_000]);
+    assert_eq!(with("udp", "idle_timeout = 60\n"), [60, 60]);
 }
 
 #[test]
@@ -133,7 +137,7 @@ fn a_vpcs_number_never_changes() {
 
 #[test]
 fn every_mistake_is_shown_at_its_place_with_the_value_and_what_to_write() {
-    for mistake in MISTAKES {
+    for mistake in MISTAKES.iter().chain(network::MISTAKES) {
         assert!(SMALL.contains(mistake.replace), "{:?} is not in the file", mistake.replace);
         let text = SMALL.replacen(mistake.replace, mistake.by, 1);
         let invalid = document(&text).parse().expect_err(mistake.by);
@@ -175,8 +179,20 @@ fn overlapping_listeners_are_both_shown() {
     let invalid = document(&text).parse().unwrap_err();
     let shown = invalid.rendered();
     assert!(shown.contains("\"web\" has it") && shown.contains("\"web-2\" wants it as well"), "{shown}");
-    let other_protocol = text.replacen("protocol = \"tcp\"", "protocol = \"udp\"", 1);
-    config(&other_protocol);
+    config(&text.replacen("\"tcp\"", "\"udp\"", 1));
+    config(&text.replacen("port = 80\n", "port = \"any\"\n", 1));
+    for both in [text.replacen("\"tcp\"", "\"tcp_udp\"", 1), text.replace("\"tcp\"", "\"tcp_udp\"")] {
+        let invalid = document(&both).parse().unwrap_err();
+        assert!(
+            invalid.summary().contains("both are 198.51.100.10:80/tcp in VPC \"prod\""),
+            "{}",
+            invalid.summary()
+        );
+        assert_eq!(invalid.problems().len(), 1);
+    }
+    let all_ports = text.replace("port = 80\n", "port = \"any\"\n");
+    let summary = document(&all_ports).parse().unwrap_err().summary();
+    assert!(summary.contains("198.51.100.10:any/tcp"), "{summary}");
 }
 
 #[test]

@@ -30,7 +30,7 @@ pub(super) fn apply(
     resolved: &Resolved,
 ) -> Result<Applied, RunError> {
     let observed = observe(dataplane)?;
-    let plan = plan::plan(&resolved.wanted, &config.sandbox, &observed)?;
+    let plan = plan::plan(&resolved.wanted, &config.sandbox, config.answers, &observed)?;
     let slots = numbered(&resolved.slots, &plan.slots);
     let image = compile::compile(config, hash_key, &slots);
     let epoch = all_or_nothing(dataplane, &plan, &observed, resolved, &image)?;
@@ -46,13 +46,13 @@ pub(super) fn clear_away(
 ) -> Result<Applied, RunError> {
     // Looked at again: until just now, flows were still opened towards slots that are no longer wanted.
     let mut observed = observe(dataplane)?;
-    let mut plan = plan::plan(&resolved.wanted, &config.sandbox, &observed)?;
+    let mut plan = plan::plan(&resolved.wanted, &config.sandbox, config.answers, &observed)?;
     if plan.after.iter().any(|step| matches!(step, Step::Forget(_))) {
         // Only now, because it takes a second where millions of flows are.
         each_exit(dataplane.tables(), |_, exit| {
             observed.exits.insert(exit);
         })?;
-        plan = plan::plan(&resolved.wanted, &config.sandbox, &observed)?;
+        plan = plan::plan(&resolved.wanted, &config.sandbox, config.answers, &observed)?;
     }
     let mut unsettled = plan.draining;
     for step in &plan.after {
@@ -80,7 +80,13 @@ fn observe(dataplane: &Dataplane) -> Result<Observed, RunError> {
         .filter(|it| exists(it.egress.ifindex) && (!it.zone.is_binding() || has_program(it)))
         .map(|it| it.egress.ifindex)
         .collect();
-    Ok(Observed { interfaces, attached, flow_bindings, present, exits: BTreeSet::new() })
+    let mut in_force = BTreeSet::new();
+    for interface in &interfaces {
+        if tables.is_in_force(interface)? {
+            in_force.insert(interface.egress.id);
+        }
+    }
+    Ok(Observed { interfaces, in_force, attached, flow_bindings, present, exits: BTreeSet::new() })
 }
 
 fn exists(ifindex: IfIndex) -> bool {
@@ -118,6 +124,7 @@ fn all_or_nothing(
 fn run(dataplane: &mut Dataplane, step: &Step, resolved: &Resolved) -> Result<(), RunError> {
     match step {
         Step::Record(interface) => dataplane.tables().set_interface(interface)?,
+        Step::Withdraw(interface) => dataplane.tables().withdraw(interface)?,
         Step::Forget(interface) => dataplane.tables().clear_interface(interface)?,
         Step::EnableGro(ifindex) => enable_gro(*ifindex, resolved)?,
         Step::Attach(ifindex, point) => {

@@ -15,7 +15,7 @@ pub(crate) use flows::seconds;
 pub(crate) use flows::tests as flow_tests;
 pub use flows::{Carried, FlowEnds, FlowView};
 pub(crate) use names::Names;
-pub use views::{CounterView, EndView, HookView, ListenerView, ReasonView, SentView, TargetView};
+pub use views::{CounterView, EndView, HookView, ListenerView, ReasonView, SentView, ShareView, TargetView};
 
 use crate::config::{Config, DataplaneSection, Document, Invalid};
 use crate::store::{SlotRecord, Store, StoreError};

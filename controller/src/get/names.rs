@@ -6,11 +6,11 @@ use std::collections::BTreeMap;
 use weir_path::addr::{InterfaceId, L4Port};
 use weir_path::tables::Interface;
 
-/// The names of targets, by the binding and the port that serve.
+/// The names of targets, by the binding and the port that serve; no port for a target that serves on all of them.
 ///
 /// A binding's number is fresh, so a name stays right for as long as a flow can have it.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Names(BTreeMap<(u32, L4Port), String>);
+pub(crate) struct Names(BTreeMap<(u32, Option<L4Port>), String>);
 
 impl Names {
     pub(crate) fn new(config: &Config, slots: &[SlotRecord], interfaces: &[Interface]) -> Self {
@@ -32,7 +32,8 @@ impl Names {
     }
 
     pub(crate) fn target(&self, binding: u32, port: L4Port) -> Option<&str> {
-        self.0.get(&(binding, port)).map(String::as_str)
+        let of_all_ports = || self.0.get(&(binding, None));
+        self.0.get(&(binding, Some(port))).or_else(of_all_ports).map(String::as_str)
     }
 
     /// Takes over newer names. Those of targets that were taken out stay: their flows are still to end.

@@ -1,6 +1,7 @@
 //! Answers as tables for people.
 
-use super::views::{CounterView, ListenerView, TargetView};
+use super::views::{CounterView, ListenerView, ShareView, TargetView};
+use crate::config::ANY;
 use comfy_table::{Table, presets::NOTHING};
 
 pub(super) fn table(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
@@ -15,31 +16,47 @@ pub(super) fn table(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>
 
 pub(super) fn listeners(views: &[ListenerView]) -> String {
     table(
-        &["NAME", "VPC", "ADDRESS", "PROTOCOL", "TARGET GROUP", "TARGETS", "IDLE TIMEOUT"],
+        &["NAME", "VPC", "ADDRESS", "PROTOCOL", "TARGET GROUPS", "STICKINESS", "TARGETS", "IDLE TIMEOUT"],
         views.iter().map(|it| {
             vec![
                 it.name.clone(),
                 it.vpc.clone(),
                 endpoint(&it.address, it.port),
                 it.protocol.into(),
-                it.target_group.clone(),
+                it.target_group.clone().unwrap_or_else(|| weighted(&it.target_groups)),
+                it.stickiness.into(),
                 it.targets.to_string(),
-                format!("{}s", it.idle_timeout_seconds),
+                idle(it),
             ]
         }),
     )
 }
 
+/// Groups with their weights.
+fn weighted(shares: &[ShareView]) -> String {
+    let shares: Vec<_> = shares.iter().map(|it| format!("{} {}", it.name, it.weight)).collect();
+    shares.join(", ")
+}
+
+fn idle(listener: &ListenerView) -> String {
+    let first = listener.idle_timeout_seconds;
+    match listener.udp_idle_timeout_seconds {
+        Some(udp) if udp != first => format!("{first}s, udp {udp}s"),
+        _ => format!("{first}s"),
+    }
+}
+
 pub(super) fn targets(views: &[TargetView]) -> String {
     table(
-        &["TARGET GROUP", "NAME", "SLOT", "PORT", "BINDING", "STATE", "FLOWS"],
+        &["TARGET GROUP", "NAME", "SLOT", "PORT", "STICKINESS", "BINDING", "STATE", "FLOWS"],
         views.iter().map(|it| {
             let binding = it.binding.map_or_else(|| "-".into(), |binding| binding.to_string());
             vec![
                 it.target_group.clone(),
                 it.name.clone(),
                 it.slot.clone(),
-                it.port.to_string(),
+                it.port.map_or_else(|| ANY.into(), |port| port.to_string()),
+                it.stickiness.into(),
                 binding,
                 it.state.into(),
                 it.flows.to_string(),
@@ -72,6 +89,7 @@ pub(super) fn counters(view: &CounterView) -> String {
 }
 
 /// An address and a port as people write them: an IPv6 address stands in brackets.
-pub(super) fn endpoint(address: &str, port: u16) -> String {
+pub(super) fn endpoint(address: &str, port: impl Into<Option<u16>>) -> String {
+    let port = port.into().map_or_else(|| ANY.to_owned(), |port| port.to_string());
     if address.contains(':') { format!("[{address}]:{port}") } else { format!("{address}:{port}") }
 }

@@ -1,10 +1,10 @@
 //! Answers as data. Their field names are what programs rely on.
 
 use super::names::binding;
-use crate::config::Config;
+use crate::config::{Config, Listener, Stickiness, Target, Transport};
 use crate::store::SlotRecord;
 use serde::Serialize;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use weir_dataplane::counters::Counters;
 use weir_dataplane::flows::Flow;
 use weir_path::Reason;
@@ -21,16 +21,31 @@ pub struct ListenerView {
     pub vpc: String,
     /// The VIP.
     pub address: String,
-    /// The port.
-    pub port: u16,
-    /// `tcp` or `udp`.
+    /// The port; none for all that no other listener of the address has.
+    pub port: Option<u16>,
+    /// `tcp`, `udp` or `tcp_udp`.
     pub protocol: &'static str,
-    /// The group it forwards to.
-    pub target_group: String,
-    /// How many targets the group has.
+    /// The group it forwards to, where it is one alone.
+    pub target_group: Option<String>,
+    /// How many targets its groups have.
     pub targets: usize,
-    /// How long its established flows may be silent.
+    /// How long its established flows may be silent; of `tcp_udp`, those of TCP.
     pub idle_timeout_seconds: u16,
+    /// Of `tcp_udp`, how long its answered flows of UDP may be silent.
+    pub udp_idle_timeout_seconds: Option<u16>,
+    /// `source_ip` or `none`.
+    pub stickiness: &'static str,
+    /// All groups it forwards to.
+    pub target_groups: Vec<ShareView>,
+}
+
+/// A target group's share of a listener's new flows.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ShareView {
+    /// The group.
+    pub name: String,
+    /// Its share, beside those of the other groups.
+    pub weight: u32,
 }
 
 /// One target.
@@ -42,14 +57,16 @@ pub struct TargetView {
     pub name: String,
     /// Its slot, as the configuration names it.
     pub slot: String,
-    /// The port it serves on.
-    pub port: u16,
+    /// The port it serves on; none for the one that the client asked for.
+    pub port: Option<u16>,
     /// The number of its slot's binding; none while its device is missing.
     pub binding: Option<u32>,
     /// `active`, `missing` (its device is not there), or `draining` (no longer configured, but with flows).
     pub state: &'static str,
     /// Flows there now.
     pub flows: usize,
+    /// Whether its group keeps a client with its target: `source_ip` or `none`.
+    pub stickiness: &'static str,
 }
 
 /// Every counter.
@@ -118,23 +135,35 @@ pub struct SentView {
 }
 
 pub(super) fn listeners(config: &Config) -> Vec<ListenerView> {
-    config
-        .listeners
-        .iter()
-        .filter_map(|listener| {
-            let group = config.groups.get(listener.group)?;
-            Some(ListenerView {
-                name: listener.name.value.clone(),
-                vpc: listener.vpc.clone(),
-                address: listener.address.value.to_string(),
-                port: listener.port.number(),
-                protocol: listener.protocol.name(),
-                target_group: group.name.value.clone(),
-                targets: group.targets.len(),
-                idle_timeout_seconds: listener.idle.0,
-            })
-        })
-        .collect()
+    config.listeners.iter().map(|listener| listener_view(listener, config)).collect()
+}
+
+fn listener_view(listener: &Listener, config: &Config) -> ListenerView {
+    let shares: Vec<_> =
+        listener.shares.iter().filter_map(|it| Some((config.groups.get(it.group)?, it.weight))).collect();
+    let is_sticky = shares.iter().any(|(group, _)| group.stickiness == Stickiness::SourceIp);
+    let stickiness = if is_sticky { Stickiness::SourceIp } else { Stickiness::None };
+    let idle = |transport: &Transport| listener.idle(*transport, &config.timeouts).0;
+    let mut idles = listener.protocol.transports().iter().map(idle);
+    ListenerView {
+        name: listener.name.value.clone(),
+        vpc: listener.vpc.clone(),
+        address: listener.address.value.to_string(),
+        port: listener.port.map(L4Port::number),
+        protocol: listener.protocol.name(),
+        target_group: match shares.as_slice() {
+            [(only, _)] => Some(only.name.value.clone()),
+            _ => None,
+        },
+        targets: shares.iter().map(|(group, _)| group.targets.len()).sum(),
+        idle_timeout_seconds: idles.next().unwrap_or_default(),
+        udp_idle_timeout_seconds: idles.next(),
+        stickiness: stickiness.name(),
+        target_groups: shares
+            .into_iter()
+            .map(|(group, weight)| ShareView { name: group.name.value.clone(), weight })
+            .collect(),
+    }
 }
 
 pub(super) fn targets(
@@ -144,35 +173,53 @@ pub(super) fn targets(
     flows: &[Flow],
 ) -> Vec<TargetView> {
     let live = flows_by_place(flows);
+    let targets = || config.groups.iter().flat_map(|group| group.targets.iter().map(move |it| (group, it)));
+    let binding_of = |target: &Target| binding(&target.slot.value, slots, interfaces);
+    let named: BTreeSet<_> = targets().filter_map(|(_, it)| Some((binding_of(it)?, it.port))).collect();
     let mut views = Vec::new();
-    let mut named = Vec::new();
-    for group in &config.groups {
-        for target in &group.targets {
-            let binding = binding(&target.slot.value, slots, interfaces);
-            named.extend(binding);
-            views.push(TargetView {
-                target_group: group.name.value.clone(),
-                name: target.name.value.clone(),
-                slot: target.slot.value.to_string(),
-                port: target.port.number(),
-                binding,
-                state: if binding.is_some() { "active" } else { "missing" },
-                flows: binding.and_then(|it| live.get(&(it, target.port)).copied()).unwrap_or(0),
-            });
-        }
+    for (group, target) in targets() {
+        let binding = binding_of(target);
+        views.push(TargetView {
+            target_group: group.name.value.clone(),
+            name: target.name.value.clone(),
+            slot: target.slot.value.to_string(),
+            port: target.port.map(L4Port::number),
+            binding,
+            state: if binding.is_some() { "active" } else { "missing" },
+            flows: binding.map_or(0, |binding| flows_at(binding, target.port, &live, &named)),
+            stickiness: group.stickiness.name(),
+        });
     }
-    for ((binding, port), flows) in live.into_iter().filter(|((binding, _), _)| !named.contains(binding)) {
+    let is_named =
+        |binding| named.range((binding, None)..).next().is_some_and(|(first, _)| *first == binding);
+    for ((binding, port), flows) in live.into_iter().filter(|((binding, _), _)| !is_named(*binding)) {
         views.push(TargetView {
             target_group: String::new(),
             name: String::new(),
             slot: format!("binding {binding}"),
-            port: port.number(),
+            port: Some(port.number()),
             binding: Some(binding),
             state: "draining",
             flows,
+            stickiness: Stickiness::None.name(),
         });
     }
     views
+}
+
+/// The flows of a target. One that serves on all ports has those at ports that no other target of its slot names.
+fn flows_at(
+    binding: u32,
+    port: Option<L4Port>,
+    live: &BTreeMap<(u32, L4Port), usize>,
+    named: &BTreeSet<(u32, Option<L4Port>)>,
+) -> usize {
+    let Some(port) = port else {
+        let at_binding = live.range((binding, L4Port([0; 2]))..=(binding, L4Port([0xff; 2])));
+        let is_left = |port: L4Port| !named.contains(&(binding, Some(port)));
+        return at_binding.filter(|((_, port), _)| is_left(*port)).map(|(_, flows)| flows).sum();
+    };
+    live.get(&(binding, port)).copied().unwrap_or(0)
 }
 
 /// Flows by the binding and the port that serve them.
@@ -230,7 +277,7 @@ pub(super) fn counters(counters: &Counters, interfaces: &[Interface], slots: &[S
 }
 
 /// What an interface is called. A slot whose record changed has two for a while, of one binding.
-fn sender(
+pub(super) fn sender(
     id: InterfaceId,
     interface: Option<&Interface>,
     interfaces: &[Interface],

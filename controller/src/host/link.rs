@@ -22,6 +22,8 @@ pub struct Device {
     pub name: String,
     /// Its MAC; zero where it has none of six bytes.
     pub mac: Mac,
+    /// The longest IP packet that it takes.
+    pub mtu: u32,
     /// What it is.
     pub kind: Kind,
 }
@@ -104,6 +106,7 @@ fn device(message: &LinkMessage) -> Device {
         ifindex: IfIndex(message.header.index),
         name: String::new(),
         mac: Mac::default(),
+        mtu: 0,
         kind: Kind::Physical,
     };
     let (mut kind, mut peer, mut peer_namespace) = (None, IfIndex(0), None);
@@ -113,6 +116,7 @@ fn device(message: &LinkMessage) -> Device {
             LinkAttribute::Address(bytes) => {
                 device.mac = bytes.as_slice().try_into().map(Mac).unwrap_or_default();
             }
+            LinkAttribute::Mtu(mtu) => device.mtu = *mtu,
             LinkAttribute::Link(index) => peer = IfIndex(*index),
             LinkAttribute::LinkNetNsId(id) => peer_namespace = Some(NamespaceId(*id)),
             LinkAttribute::LinkInfo(infos) => kind = infos.iter().find_map(info_kind),

@@ -5,8 +5,9 @@ use crate::config::{At, Config, Listener, Problem, SlotName, TargetGroup, Uplink
 use crate::plan::{Point, Wanted, WantedSlot, WantedUplink};
 use miette::SourceSpan;
 use std::collections::BTreeMap;
-use weir_path::addr::{IfIndex, Ip6};
+use weir_path::addr::{Address, IfIndex, Ip6, Zone};
 use weir_path::layout::MAX_IFINDEX;
+use weir_path::packet::VlanTag;
 use weir_path::tables::Delivery;
 
 /// The configuration's devices, found. What has a problem is left out of the rest.
@@ -58,8 +59,13 @@ impl Host {
             twice_in_a_group(group, &mut resolved);
         }
         let addresses = self.addresses().await?;
-        for listener in &config.listeners {
-            resolved.problems.extend(hosts_own(listener, &addresses, &resolved.wanted, &around.devices));
+        for ours in config
+            .listeners
+            .iter()
+            .map(Ours::of_listener)
+            .chain(config.uplinks.iter().flat_map(Ours::of_uplink))
+        {
+            resolved.problems.extend(hosts_own(&ours, &addresses, &resolved.wanted, &around.devices));
         }
         Ok(resolved)
     }
@@ -86,33 +92,55 @@ impl Host {
         }
         let delivery = if is_veth { Delivery::VETH_PEER } else { Delivery::TRANSMIT };
         if !into.wanted.slots.iter().any(|known| known.ifindex == ifindex) {
-            into.wanted.slots.push(WantedSlot { ifindex, delivery });
+            into.wanted.slots.push(WantedSlot { ifindex, delivery, mtu: found.device.mtu });
         }
         into.slots.insert(slot.value.clone(), found);
     }
 }
 
-/// A VIP is Weir's alone: were it the host's as well, the host would lose its SSH sessions to it. An address on
-/// an uplink of another VPC is another address.
+/// An address that is to be Weir's.
+struct Ours {
+    address: At<Ip6>,
+    zone: Zone,
+    /// What it would be, and what would come of it.
+    what: &'static str,
+}
+
+impl Ours {
+    fn of_listener(listener: &Listener) -> Self {
+        let what = "a listener there would take all of its traffic";
+        Self { address: listener.address, zone: listener.zone, what }
+    }
+
+    fn of_uplink(uplink: &Uplink) -> impl Iterator<Item = Self> {
+        let own = uplink.own.map(|own| At { value: own.value.address.mapped(), at: own.at });
+        let own6 = uplink.own6.map(|own| At { value: own.value.address, at: own.at });
+        let what = "Weir would answer for it and take all of its traffic";
+        own.into_iter().chain(own6).map(|address| Self { address, zone: uplink.zone, what })
+    }
+}
+
+/// An address of Weir's is its alone: were it the host's as well, the host would lose its SSH sessions to it. An
+/// address on an uplink of another VPC is another address.
 fn hosts_own(
-    listener: &Listener,
+    ours: &Ours,
     addresses: &[(Ip6, IfIndex)],
     wanted: &Wanted,
     devices: &BTreeMap<IfIndex, Device>,
 ) -> Option<Problem> {
-    let vip = listener.address.value;
-    let elsewhere =
-        |on: IfIndex| wanted.uplinks.iter().any(|it| it.ifindex == on && it.zone != listener.zone);
-    let (_, on) = addresses.iter().find(|(address, on)| *address == vip && !elsewhere(*on))?;
+    let At { value: address, at } = ours.address;
+    // The host has it on the device itself, so on its untagged frames.
+    let is_of_another_vpc =
+        |it: &WantedUplink, on| it.ifindex == on && it.vlan == VlanTag::NONE && it.zone != ours.zone;
+    let elsewhere = |on: IfIndex| wanted.uplinks.iter().any(|it| is_of_another_vpc(it, on));
+    let (_, on) = addresses.iter().find(|(known, on)| *known == address && !elsewhere(*on))?;
     let device = devices.get(on).map_or("another device", |device| &device.name);
     Some(Problem::new(
-        listener.address.at,
-        format!(
-            "{vip} is the host's own address, on {device}: a listener there would take all of its traffic"
-        ),
+        at,
+        format!("{address} is the host's own address, on {device}: {}", ours.what),
         format!("{device} has this address"),
         format!(
-            "write an address that no machine has, or take it off the host: `ip address del {vip} dev {device}`"
+            "write an address that no machine has, or take it off the host: `ip address del {address} dev {device}`"
         ),
     ))
 }
@@ -139,7 +167,16 @@ fn wanted_uplink(uplink: &Uplink, devices: &BTreeMap<IfIndex, Device>) -> Result
         UplinkHook::XdpGeneric => Point::XdpGeneric,
         UplinkHook::Tc => Point::Tc,
     };
-    Ok(WantedUplink { ifindex: device.ifindex, mac: device.mac, zone: uplink.zone, point })
+    Ok(WantedUplink {
+        ifindex: device.ifindex,
+        mac: device.mac,
+        zone: uplink.zone,
+        point,
+        vlan: uplink.vlan,
+        mtu: uplink.mtu.map_or(device.mtu, |most| most.min(device.mtu)),
+        own: uplink.own.map(|own| own.value),
+        own6: uplink.own6.map(|own| own.value),
+    })
 }
 
 fn index_fits(at: SourceSpan, device: &Device) -> Result<(), Problem> {

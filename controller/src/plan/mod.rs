@@ -11,12 +11,13 @@
 mod numbers;
 mod unwanted;
 
-use crate::config::Sandbox;
+use crate::config::{Answers, OwnAddress, Sandbox};
 use numbers::Numbers;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use unwanted::Unwanted;
-use weir_path::addr::{IfIndex, InterfaceId, Mac, Zone};
+use weir_path::addr::{IfIndex, InterfaceId, Ip4, Ip6, Mac, Zone};
+use weir_path::packet::VlanTag;
 use weir_path::tables::{Delivery, Egress, Interface};
 
 /// Where on a device a program sits.
@@ -50,8 +51,16 @@ pub struct WantedUplink {
     pub mac: Mac,
     /// The VPC it leads to.
     pub zone: Zone,
-    /// Where its program goes.
+    /// Where its program goes: the same for all uplinks of a device.
     pub point: Point,
+    /// The tag of its frames.
+    pub vlan: VlanTag,
+    /// The longest IP packet that may leave.
+    pub mtu: u32,
+    /// Weir's own IPv4 address there.
+    pub own: Option<OwnAddress<Ip4>>,
+    /// Weir's own IPv6 address there.
+    pub own6: Option<OwnAddress<Ip6>>,
 }
 
 /// A slot that should be.
@@ -61,6 +70,15 @@ pub struct WantedSlot {
     pub ifindex: IfIndex,
     /// How it is given packets.
     pub delivery: Delivery,
+    /// The longest IP packet that it takes.
+    pub mtu: u32,
+}
+
+/// Which frames are an interface's: those of a device that have one tag.
+type Frames = (IfIndex, VlanTag);
+
+const fn frames(interface: &Interface) -> Frames {
+    (interface.egress.ifindex, interface.vlan)
 }
 
 /// What is there.
@@ -68,6 +86,8 @@ pub struct WantedSlot {
 pub struct Observed {
     /// The interfaces' records.
     pub interfaces: Vec<Interface>,
+    /// Those of them that packets which come in are led to. The others are there for flows that leave by them.
+    pub in_force: BTreeSet<InterfaceId>,
     /// The programs on devices.
     pub attached: Vec<(IfIndex, Point)>,
     /// The numbers of bindings that flows hold.
@@ -89,6 +109,8 @@ pub enum Step {
     Attach(IfIndex, Point),
     /// Detach a program.
     Detach(IfIndex, Point),
+    /// Let an uplink accept nothing more; its record stays for flows that leave by it.
+    Withdraw(Interface),
     /// Take an interface's record away.
     Forget(Interface),
     /// End all flows of an address space.
@@ -105,8 +127,10 @@ impl Step {
             // A record that took another one's place stays under its own number, where nothing finds it; the
             // next plan forgets it.
             Self::Record(interface) => {
-                let device = interface.egress.ifindex;
-                let before = observed.interfaces.iter().find(|it| it.egress.ifindex == device);
+                let before = observed
+                    .interfaces
+                    .iter()
+                    .find(|it| frames(it) == frames(&interface) && observed.in_force.contains(&it.egress.id));
                 Some(before.map_or(Self::Forget(interface), |before| Self::Record(*before)))
             }
             Self::Detach(ifindex, point) => Some(Self::Attach(ifindex, point)),
@@ -139,6 +163,9 @@ impl fmt::Display for Step {
             Self::EnableGro(ifindex) => write!(f, "turn GRO on at the sandbox's end of device {ifindex}"),
             Self::Attach(ifindex, point) => write!(f, "attach the {point} to device {ifindex}"),
             Self::Detach(ifindex, point) => write!(f, "detach the {point} from device {ifindex}"),
+            Self::Withdraw(Interface { egress, .. }) => {
+                write!(f, "withdraw interface {} from device {}", egress.id, egress.ifindex)
+            }
             Self::Forget(Interface { egress, .. }) => {
                 write!(f, "forget interface {} of device {}", egress.id, egress.ifindex)
             }
@@ -188,13 +215,18 @@ pub enum PlanError {
 ///
 /// # Errors
 /// [`PlanError`]: the numbers ran out.
-pub fn plan(wanted: &Wanted, sandbox: &Sandbox, observed: &Observed) -> Result<Plan, PlanError> {
+pub fn plan(
+    wanted: &Wanted,
+    sandbox: &Sandbox,
+    answers: Answers,
+    observed: &Observed,
+) -> Result<Plan, PlanError> {
     let mut plan = Plan::default();
     let mut numbers = Numbers::new(observed, wanted.uplinks.len() + wanted.slots.len());
     let mut records = BTreeMap::new();
     for uplink in &wanted.uplinks {
-        let record = uplink_record(uplink);
-        records.insert(uplink.ifindex, numbers.interface(record, observed)?);
+        let record = numbers.interface(uplink_record(uplink, answers), observed)?;
+        records.insert(frames(&record), record);
     }
     for slot in &wanted.slots {
         // The binding stays for as long as the device does: flows have it in their keys.
@@ -203,12 +235,14 @@ pub fn plan(wanted: &Wanted, sandbox: &Sandbox, observed: &Observed) -> Result<P
             Some(before) => before.zone,
             None => numbers.binding()?,
         };
-        let record = numbers.interface(slot_record(slot, sandbox, zone), observed)?;
+        let record = numbers.interface(slot_record(slot, sandbox, answers, zone), observed)?;
         plan.slots.insert(slot.ifindex, record.egress.id);
-        records.insert(slot.ifindex, record);
+        records.insert(frames(&record), record);
     }
-    let new = records.values().filter(|record| !observed.interfaces.contains(record));
-    plan.before.extend(new.map(|record| Step::Record(*record)));
+    let is_there = |record: &&Interface| {
+        observed.interfaces.contains(record) && observed.in_force.contains(&record.egress.id)
+    };
+    plan.before.extend(records.values().filter(|it| !is_there(it)).map(|record| Step::Record(*record)));
     let unwanted = Unwanted::of(&records, observed);
     attach(&mut plan, wanted, &unwanted, observed);
     take_away(&mut plan, wanted, &unwanted, observed);
@@ -216,22 +250,44 @@ pub fn plan(wanted: &Wanted, sandbox: &Sandbox, observed: &Observed) -> Result<P
     Ok(plan)
 }
 
-fn uplink_record(uplink: &WantedUplink) -> Interface {
-    let egress = Egress { ifindex: uplink.ifindex, delivery: Delivery::TRANSMIT, ..Egress::default() };
-    Interface { egress, mac: uplink.mac, zone: uplink.zone, ..Interface::default() }
+fn uplink_record(uplink: &WantedUplink, answers: Answers) -> Interface {
+    let WantedUplink { ifindex, own, own6, .. } = *uplink;
+    Interface {
+        egress: Egress { ifindex, delivery: Delivery::TRANSMIT, ..Egress::default() },
+        mac: uplink.mac,
+        zone: uplink.zone,
+        mtu: uplink.mtu,
+        vlan: uplink.vlan,
+        answers: answers.per_second,
+        local: own.map(|own| own.address).unwrap_or_default(),
+        on_link: own.map(|own| own.prefix_len).unwrap_or_default(),
+        gateway: own.and_then(|own| own.gateway).unwrap_or_default(),
+        local6: own6.map(|own| own.address).unwrap_or_default(),
+        on_link6: own6.map(|own| own.prefix_len).unwrap_or_default(),
+        gateway6: own6.and_then(|own| own.gateway).unwrap_or_default(),
+        ..Interface::default()
+    }
 }
 
-fn slot_record(slot: &WantedSlot, sandbox: &Sandbox, zone: Zone) -> Interface {
+fn slot_record(slot: &WantedSlot, sandbox: &Sandbox, answers: Answers, zone: Zone) -> Interface {
     Interface {
         egress: Egress { ifindex: slot.ifindex, delivery: slot.delivery, ..Egress::default() },
         mac: sandbox.gateway_mac,
         peer_mac: sandbox.mac,
-        address: sandbox.address,
-        gateway: sandbox.gateway,
-        address6: sandbox.v6.map(|v6| v6.address).unwrap_or_default(),
-        gateway6: sandbox.v6.map(|v6| v6.gateway).unwrap_or_default(),
         zone,
+        mtu: slot.mtu,
+        answers: answers.per_second,
+        address: sandbox.address,
+        local: sandbox.gateway,
+        address6: sandbox.v6.map(|v6| v6.address).unwrap_or_default(),
+        local6: sandbox.v6.map(|v6| v6.gateway).unwrap_or_default(),
+        ..Interface::default()
     }
+}
+
+/// The devices that uplinks are on, and where on each its program goes.
+fn uplink_points(wanted: &Wanted) -> BTreeMap<IfIndex, Point> {
+    wanted.uplinks.iter().map(|uplink| (uplink.ifindex, uplink.point)).collect()
 }
 
 /// Slots come before uplinks, so that nothing is sent where no program would meet the answer.
@@ -242,10 +298,10 @@ fn attach(plan: &mut Plan, wanted: &Wanted, unwanted: &Unwanted, observed: &Obse
     // What drains is served by this process's program as well.
     let slots = wanted.slots.iter().map(|slot| slot.ifindex).chain(unwanted.draining_devices());
     plan.before.extend(slots.map(|ifindex| Step::Attach(ifindex, Point::Slot)));
-    for uplink in &wanted.uplinks {
-        let other = other_xdp(uplink.ifindex, uplink.point, observed);
+    for (ifindex, point) in uplink_points(wanted) {
+        let other = other_xdp(ifindex, point, observed);
         plan.before.extend(other.map(|(ifindex, point)| Step::Detach(ifindex, point)));
-        plan.before.push(Step::Attach(uplink.ifindex, uplink.point));
+        plan.before.push(Step::Attach(ifindex, point));
     }
 }
 
@@ -263,13 +319,14 @@ fn other_xdp(ifindex: IfIndex, point: Point, observed: &Observed) -> Option<(IfI
 fn take_away(plan: &mut Plan, wanted: &Wanted, unwanted: &Unwanted, observed: &Observed) {
     let slots = wanted.slots.iter().map(|slot| slot.ifindex).chain(unwanted.draining_devices());
     let mut kept: BTreeSet<_> = slots.map(|ifindex| (ifindex, Point::Slot)).collect();
-    for uplink in &wanted.uplinks {
-        kept.insert((uplink.ifindex, uplink.point));
-        kept.extend(other_xdp(uplink.ifindex, uplink.point, observed));
+    for (ifindex, point) in uplink_points(wanted) {
+        kept.insert((ifindex, point));
+        kept.extend(other_xdp(ifindex, point, observed));
     }
     let mut detached: Vec<_> = observed.attached.iter().filter(|place| !kept.contains(place)).collect();
     detached.sort_by_key(|(ifindex, point)| (*point == Point::Slot, *ifindex));
     plan.after.extend(detached.into_iter().map(|(ifindex, point)| Step::Detach(*ifindex, *point)));
+    plan.after.extend(unwanted.withdrawn.iter().map(|record| Step::Withdraw(*record)));
     // The record goes last: where ending the flows fails, it is what tells the next plan of them.
     for gone in &unwanted.gone {
         plan.after.extend([Step::EndFlows(gone.zone), Step::Forget(*gone)]);

@@ -29,8 +29,9 @@ impl Numbers {
 
     /// `record` under the number that it has already, else under the lowest free one.
     ///
-    /// A record that changed gets another number, so that programs which read the old one meanwhile read a
-    /// whole one.
+    /// A record that changed gets another number, so that programs which read the old one meanwhile read a whole
+    /// one, and flows that leave by it go on as they did. Two numbers in it stand for themselves, and flows are to
+    /// follow them at once: how long packets may be, and how many answers are made.
     pub(super) fn interface(
         &mut self,
         mut record: Interface,
@@ -38,10 +39,10 @@ impl Numbers {
     ) -> Result<Interface, PlanError> {
         let same = observed.interfaces.iter().find(|known| {
             record.egress.id = known.egress.id;
-            **known == record
+            **known == Interface { mtu: known.mtu, answers: known.answers, ..record }
         });
-        if let Some(same) = same {
-            return Ok(*same);
+        if same.is_some() {
+            return Ok(record);
         }
         let free = (0..MAX_INTERFACES).find(|id| !self.interfaces.contains(id));
         let id = free.ok_or(PlanError::NoInterfaceNumber { wanted: self.wanted, max: MAX_INTERFACES })?;

@@ -12,21 +12,25 @@ const SANDBOX: Sandbox = Sandbox {
     v6: None,
 };
 
+const ANSWERS: Answers = Answers { per_second: 1_000 };
+
 fn uplink(ifindex: u32, point: Point) -> WantedUplink {
     let mac = Mac([2, 0, 0, 0, 0, ifindex as u8]);
-    WantedUplink { ifindex: IfIndex(ifindex), mac, zone: Zone::of_vpc(9).unwrap(), point }
+    let zone = Zone::of_vpc(9).unwrap();
+    let vlan = VlanTag::NONE;
+    WantedUplink { ifindex: IfIndex(ifindex), mac, zone, point, vlan, mtu: 1_500, own: None, own6: None }
 }
 
 fn slot(ifindex: u32) -> WantedSlot {
-    WantedSlot { ifindex: IfIndex(ifindex), delivery: Delivery::VETH_PEER }
+    WantedSlot { ifindex: IfIndex(ifindex), delivery: Delivery::VETH_PEER, mtu: 1_500 }
 }
 
 fn recorded_uplink(ifindex: u32, id: u32) -> Interface {
-    numbered(uplink_record(&uplink(ifindex, Point::XdpNative)), id)
+    numbered(uplink_record(&uplink(ifindex, Point::XdpNative), ANSWERS), id)
 }
 
 fn recorded_slot(ifindex: u32, id: u32, binding: u32) -> Interface {
-    numbered(slot_record(&slot(ifindex), &SANDBOX, Zone::of_binding(binding).unwrap()), id)
+    numbered(slot_record(&slot(ifindex), &SANDBOX, ANSWERS, Zone::of_binding(binding).unwrap()), id)
 }
 
 fn numbered(mut record: Interface, id: u32) -> Interface {
@@ -38,6 +42,7 @@ fn numbered(mut record: Interface, id: u32) -> Interface {
 fn in_force() -> Observed {
     Observed {
         interfaces: vec![recorded_uplink(2, 0), recorded_slot(5, 1, 1)],
+        in_force: [InterfaceId(0), InterfaceId(1)].into(),
         attached: vec![(IfIndex(2), Point::XdpNative), (IfIndex(5), Point::Slot)],
         flow_bindings: BTreeSet::new(),
         exits: BTreeSet::new(),
@@ -50,7 +55,7 @@ fn wanted(slots: &[u32]) -> Wanted {
 }
 
 fn planned(wanted: &Wanted, observed: &Observed) -> Plan {
-    plan(wanted, &SANDBOX, observed).unwrap()
+    plan(wanted, &SANDBOX, ANSWERS, observed).unwrap()
 }
 
 #[test]
@@ -194,13 +199,13 @@ fn a_changed_record_gets_a_number_of_its_own_and_the_old_one_goes_last() {
     let mut changed = wanted(&[5]);
     changed.uplinks[0].mac = Mac([9; 6]);
     let plan = planned(&changed, &in_force());
-    let new = numbered(uplink_record(&changed.uplinks[0]), 2);
+    let new = numbered(uplink_record(&changed.uplinks[0], ANSWERS), 2);
     assert_eq!(plan.before.first(), Some(&Step::Record(new)));
     assert_eq!(plan.after, [Step::Forget(recorded_uplink(2, 0))]);
 
     let sandbox = Sandbox { gateway_mac: Mac([2; 6]), ..SANDBOX };
-    let plan = super::plan(&wanted(&[5]), &sandbox, &in_force()).unwrap();
-    let new = numbered(slot_record(&slot(5), &sandbox, Zone::of_binding(1).unwrap()), 2);
+    let plan = super::plan(&wanted(&[5]), &sandbox, ANSWERS, &in_force()).unwrap();
+    let new = numbered(slot_record(&slot(5), &sandbox, ANSWERS, Zone::of_binding(1).unwrap()), 2);
     assert_eq!(plan.before.first(), Some(&Step::Record(new)));
     assert_eq!(plan.after, [Step::Forget(recorded_slot(5, 1, 1))]);
 }
@@ -219,7 +224,10 @@ fn a_record_that_flows_leave_by_keeps_its_number_until_they_have_ended() {
     let mut changed = wanted(&[5]);
     changed.uplinks[0].mac = Mac([9; 6]);
     let plan = planned(&changed, &observed);
-    assert_eq!(plan.before.first(), Some(&Step::Record(numbered(uplink_record(&changed.uplinks[0]), 2))));
+    assert_eq!(
+        plan.before.first(),
+        Some(&Step::Record(numbered(uplink_record(&changed.uplinks[0], ANSWERS), 2)))
+    );
     assert_eq!((plan.after, plan.draining), (vec![], true));
 
     // One whose device is gone leads nowhere: its flows end, and its record with them.
@@ -234,10 +242,10 @@ fn a_record_that_flows_leave_by_keeps_its_number_until_they_have_ended() {
 fn a_slots_record_says_the_sandboxs_ipv6_addresses_where_it_has_some() {
     let [address, gateway] = [2, 1].map(|last| Ip6([0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, last]));
     let sandbox = Sandbox { v6: Some(Sandbox6 { address, gateway }), ..SANDBOX };
-    let record = slot_record(&slot(5), &sandbox, Zone::of_binding(1).unwrap());
-    assert_eq!((record.address6, record.gateway6), (address, gateway));
+    let record = slot_record(&slot(5), &sandbox, ANSWERS, Zone::of_binding(1).unwrap());
+    assert_eq!((record.address6, record.local6), (address, gateway));
     let without = recorded_slot(5, 1, 1);
-    assert_eq!((without.address6, without.gateway6), (Ip6::default(), Ip6::default()));
+    assert_eq!((without.address6, without.local6), (Ip6::default(), Ip6::default()));
 }
 
 #[test]
@@ -271,6 +279,99 @@ fn a_record_is_undone_to_what_it_was_and_a_new_program_is_detached() {
 #[test]
 fn more_interfaces_than_there_are_numbers_is_an_error_with_the_number() {
     let slots: Vec<_> = (0..9_000).map(|n| slot(n + 10)).collect();
-    let error = plan(&Wanted { uplinks: vec![], slots }, &SANDBOX, &Observed::default()).unwrap_err();
+    let error =
+        plan(&Wanted { uplinks: vec![], slots }, &SANDBOX, ANSWERS, &Observed::default()).unwrap_err();
     assert_eq!(error, PlanError::NoInterfaceNumber { wanted: 9_000, max: 8_192 });
+}
+
+/// The uplink on device 2 that takes the frames of this VLAN, for a VPC of its own.
+fn tagged(vlan: u16) -> WantedUplink {
+    WantedUplink { vlan: VlanTag(vlan), zone: Zone::of_vpc(u32::from(vlan)).unwrap(), ..uplink(2, Point::Tc) }
+}
+
+#[test]
+fn an_uplinks_record_says_its_tag_its_size_its_addresses_and_how_much_it_answers() {
+    let [address, gateway] = [5, 1].map(|last| Ip4([10, 0, 0, last]));
+    let [address6, gateway6] = [5, 1].map(|last| Ip6([0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, last]));
+    let own = Some(OwnAddress { address, prefix_len: 24, gateway: Some(gateway) });
+    let own6 = Some(OwnAddress { address: address6, prefix_len: 64, gateway: Some(gateway6) });
+    let wanted = WantedUplink { mtu: 1_400, own, own6, ..tagged(7) };
+    let record = uplink_record(&wanted, Answers { per_second: 3 });
+    assert_eq!((record.vlan, record.mtu, record.answers), (VlanTag(7), 1_400, 3));
+    assert_eq!((record.local, record.on_link, record.gateway), (address, 24, gateway));
+    assert_eq!((record.local6, record.on_link6, record.gateway6), (address6, 64, gateway6));
+    let plain = uplink_record(&tagged(7), ANSWERS);
+    assert_eq!((plain.local, plain.on_link, plain.gateway), (Ip4::default(), 0, Ip4::default()));
+    assert_eq!((plain.local6, plain.on_link6, plain.gateway6), (Ip6::default(), 0, Ip6::default()));
+}
+
+#[test]
+fn uplinks_of_one_device_have_records_of_their_own_and_one_program() {
+    let wanted = Wanted { uplinks: vec![tagged(7), tagged(8)], slots: vec![] };
+    let plan = planned(&wanted, &Observed::default());
+    let record =
+        |place: usize, id| Step::Record(numbered(uplink_record(&wanted.uplinks[place], ANSWERS), id));
+    assert_eq!(plan.before, [record(0, 0), record(1, 1), Step::Attach(IfIndex(2), Point::Tc)]);
+}
+
+#[test]
+fn an_uplink_that_leaves_a_device_to_another_one_accepts_nothing_more_while_its_flows_go_on() {
+    let [seven, eight] = [tagged(7), tagged(8)];
+    let mut observed = Observed {
+        interfaces: vec![
+            numbered(uplink_record(&seven, ANSWERS), 0),
+            numbered(uplink_record(&eight, ANSWERS), 1),
+        ],
+        in_force: [InterfaceId(0), InterfaceId(1)].into(),
+        attached: vec![(IfIndex(2), Point::Tc)],
+        present: [IfIndex(2)].into(),
+        exits: [InterfaceId(0)].into(),
+        ..Observed::default()
+    };
+    let wanted = Wanted { uplinks: vec![eight], slots: vec![] };
+    let plan = planned(&wanted, &observed);
+    assert_eq!((&plan.after[..], plan.draining), (&[Step::Withdraw(observed.interfaces[0])][..], true));
+
+    observed.in_force.remove(&InterfaceId(0));
+    assert_eq!(planned(&wanted, &observed).after, []);
+    observed.exits.clear();
+    assert_eq!(planned(&wanted, &observed).after, [Step::Forget(observed.interfaces[0])]);
+}
+
+#[test]
+fn a_slot_whose_device_becomes_a_tagged_uplinks_leaves_nothing_of_its_flows() {
+    let mut observed = in_force();
+    observed.flow_bindings.insert(1);
+    let uplink = WantedUplink { ifindex: IfIndex(5), ..tagged(7) };
+    let plan = planned(&Wanted { uplinks: vec![uplink], slots: vec![] }, &observed);
+    let binding = Zone::of_binding(1).unwrap();
+    assert!(plan.after.contains(&Step::Detach(IfIndex(5), Point::Slot)));
+    assert!(plan.after.contains(&Step::EndFlows(binding)));
+    assert!(plan.after.contains(&Step::Forget(recorded_slot(5, 1, 1))));
+}
+
+#[test]
+fn a_size_or_a_rate_that_changes_is_followed_under_the_same_number() {
+    let mut changed = wanted(&[5]);
+    (changed.uplinks[0].mtu, changed.slots[0].mtu) = (1_400, 9_000);
+    let plan = super::plan(&changed, &SANDBOX, Answers { per_second: 5 }, &in_force()).unwrap();
+    let uplink = Interface { mtu: 1_400, answers: 5, ..recorded_uplink(2, 0) };
+    let slot = Interface { mtu: 9_000, answers: 5, ..recorded_slot(5, 1, 1) };
+    assert_eq!(plan.before[..2], [Step::Record(uplink), Step::Record(slot)]);
+    assert_eq!(plan.after, []);
+    assert_eq!(Step::Record(uplink).undo(&in_force()), Some(Step::Record(recorded_uplink(2, 0))));
+}
+
+#[test]
+fn a_record_that_only_flows_have_left_is_put_in_force_again_when_it_is_wanted_again() {
+    let mut newer = wanted(&[5]);
+    newer.uplinks[0].mac = Mac([9; 6]);
+    let mut observed = in_force();
+    observed.interfaces.push(numbered(uplink_record(&newer.uplinks[0], ANSWERS), 2));
+    observed.in_force = [InterfaceId(1), InterfaceId(2)].into();
+    let plan = planned(&wanted(&[5]), &observed);
+    let back = Step::Record(recorded_uplink(2, 0));
+    assert_eq!(plan.before.first(), Some(&back));
+    assert_eq!(back.undo(&observed), Some(Step::Record(observed.interfaces[2])));
+    assert_eq!(plan.after, [Step::Forget(observed.interfaces[2])]);
 }

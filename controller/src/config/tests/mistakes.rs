@@ -99,12 +99,6 @@ pub(super) const MISTAKES: &[Mistake] = &[
         says: &["port 8081 of the same slot, sb1:eth0"],
     },
     Mistake { replace: "\"veth-sb2\"", by: "\"eth0\"", at: "22:15", says: &["an uplink and a target"] },
-    Mistake {
-        replace: "port = 8080\n",
-        by: "",
-        at: "19:3",
-        says: &["a target has no port", "`port = 8080`"],
-    },
     Mistake { replace: "\"veth-sb2\"", by: "\"veth/sb2\"", at: "22:15", says: &["name of a network device"] },
     Mistake { replace: "\"sb1\"", by: "\"../sb1\"", at: "16:11", says: &["/run/netns"] },
     Mistake {

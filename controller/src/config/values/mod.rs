@@ -1,20 +1,24 @@
 //! Readers for one value each: what it must look like, and what to write where it doesn't.
 
-use super::model::{NETNS_DIR, Protocol, UplinkHook};
+mod address;
+
+pub(crate) use address::{address, address6, mac, on_link, on_link6, vip};
+
+use super::model::{NETNS_DIR, Protocol, Stickiness, UplinkHook};
 use super::problem::Problem;
 use super::reader::{Value, nearest, one_of, wrong_type};
-use miette::SourceSpan;
-use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
-use std::str::FromStr;
 use toml::de::DeValue;
-use weir_path::addr::{Address, Ip4, Ip6, L4Port, Mac};
+use weir_path::addr::L4Port;
 use weir_path::hash::HashKey;
+use weir_path::packet::VlanTag;
 
 /// Long enough for people, short enough for a table's column.
 const LONGEST_NAME: usize = 63;
 /// The kernel's IFNAMSIZ, less the terminating zero.
 const LONGEST_INTERFACE_NAME: usize = 15;
+/// How a listener says that it listens on all ports.
+pub(crate) const ANY: &str = "any";
 
 /// A text, as written.
 pub(crate) fn text(value: Value<'_>, example: &str) -> Result<String, Problem> {
@@ -89,6 +93,37 @@ pub(crate) fn port(value: Value<'_>) -> Result<L4Port, Problem> {
     number(value, 1, u32::from(u16::MAX)).map(|number| L4Port::new(number as u16))
 }
 
+/// A port that can be listened on; `None` for all of them.
+pub(crate) fn port_or_any(value: Value<'_>) -> Result<Option<L4Port>, Problem> {
+    match value.value {
+        DeValue::String(text) if text.as_ref() == ANY => Ok(None),
+        DeValue::Integer(_) => port(value).map(Some),
+        _ => {
+            let instead = "a whole number from 1 to 65535, without quotes, or `\"any\"` for all ports";
+            Err(wrong_type(&value, "a port", instead))
+        }
+    }
+}
+
+/// The identifier of a VLAN.
+pub(crate) fn vlan(value: Value<'_>) -> Result<VlanTag, Problem> {
+    /// 0 and 4095 name no VLAN (IEEE 802.1Q-2018, table 9-2).
+    const MOST: u32 = 4_094;
+    // In range, as just read.
+    let range = format!("the number of a VLAN, from 1 to {MOST}");
+    in_range(value, range, 1, MOST).map(|number| VlanTag(number as u16))
+}
+
+/// The longest IP packet that may leave by an uplink.
+pub(crate) fn mtu(value: Value<'_>) -> Result<u32, Problem> {
+    /// Every IPv4 host takes this much (RFC 791 section 3.2).
+    const LEAST: u32 = 576;
+    const MOST: u32 = u16::MAX as u32;
+    let range =
+        format!("a whole number of bytes from {LEAST}, which every IPv4 host takes (RFC 791), to {MOST}");
+    in_range(value, range, LEAST, MOST)
+}
+
 /// The name of something in this file.
 pub(crate) fn name(value: Value<'_>) -> Result<String, Problem> {
     let at = value.at;
@@ -157,126 +192,6 @@ pub(crate) fn folder(value: Value<'_>, example: &str) -> Result<PathBuf, Problem
     ))
 }
 
-/// A unicast IPv4 address.
-pub(crate) fn address(value: Value<'_>) -> Result<Ip4, Problem> {
-    let (at, example) = (value.at, "198.51.100.10");
-    let address = any_address(value, example)?;
-    address.as_ip4().ok_or_else(|| other_family(at, address, "an IPv4 address", example))
-}
-
-/// A unicast IPv6 address.
-pub(crate) fn address6(value: Value<'_>) -> Result<Ip6, Problem> {
-    let (at, example) = (value.at, "2001:db8::10");
-    let address = any_address(value, example)?;
-    match address.as_ip4() {
-        None => Ok(address),
-        Some(_) => Err(other_family(at, address, "an IPv6 address", example)),
-    }
-}
-
-/// A unicast address of either family; an IPv4 address is mapped.
-pub(crate) fn vip(value: Value<'_>) -> Result<Ip6, Problem> {
-    any_address(value, "198.51.100.10")
-}
-
-fn other_family(at: SourceSpan, address: Ip6, wanted: &str, example: &str) -> Problem {
-    let help = format!("write {wanted}, like \"{example}\"");
-    Problem::new(at, format!("{address} is not {wanted}"), "of the other family", help)
-}
-
-fn any_address(value: Value<'_>, example: &str) -> Result<Ip6, Problem> {
-    let at = value.at;
-    let written = text(value, example)?;
-    let Ok(address) = IpAddr::from_str(&written) else { return Err(not_an_address(at, &written)) };
-    if let IpAddr::V6(mapped) = address
-        && let Some(plain) = mapped.to_ipv4_mapped()
-    {
-        let help = format!("write it as what it is: \"{plain}\"");
-        return Err(Problem::new(at, format!("{written} is an IPv4 address"), "mapped into IPv6", help));
-    }
-    let is_unicast = match address {
-        IpAddr::V4(address) => Ip4::from(address).may_be_source(),
-        IpAddr::V6(_) => Ip6::from(address).may_be_source(),
-    };
-    if is_unicast {
-        return Ok(Ip6::from(address));
-    }
-    Err(Problem::new(
-        at,
-        format!("{address} is not a unicast address"),
-        "unspecified, loopback, multicast, reserved or broadcast",
-        format!("write an address that one machine can have, like \"{example}\""),
-    ))
-}
-
-/// What people write who mean an address and something more.
-fn not_an_address(at: SourceSpan, written: &str) -> Problem {
-    let wrong =
-        |why: &str, help: String| Problem::new(at, format!("\"{written}\" is not an address"), why, help);
-    let is_address = |text: &str| IpAddr::from_str(text).is_ok();
-    if let Some((address, _)) = written.split_once('/').filter(|(address, _)| is_address(address)) {
-        return wrong(
-            "one address is wanted, without a prefix length",
-            format!("drop the prefix length: write \"{address}\""),
-        );
-    }
-    if let Ok(both) = SocketAddr::from_str(written) {
-        let help = format!("write \"{}\" here, and `port = {}` on a line of its own", both.ip(), both.port());
-        return wrong("an address and a port", help);
-    }
-    let looks_like_v6 = written.matches(':').count() > 1;
-    let why = if looks_like_v6 { "not an IPv6 address" } else { "not an IPv4 address" };
-    let help =
-        "write four numbers from 0 to 255, like \"198.51.100.10\", or an IPv6 address, like \"2001:db8::10\"";
-    wrong(why, help.to_owned())
-}
-
-/// The MAC of a station.
-pub(crate) fn mac(value: Value<'_>) -> Result<Mac, Problem> {
-    /// The lowest bit of the first byte says "group" (IEEE 802-2014, section 8.2.2).
-    const GROUP: u8 = 1;
-    let at = value.at;
-    let written = text(value, "02:57:45:49:52:01")?;
-    let Some(bytes) = six_bytes(&written) else {
-        return Err(Problem::new(
-            at,
-            format!("\"{written}\" is not a MAC address"),
-            "not six bytes in hexadecimal",
-            "write six pairs of hex digits with `:` between them, like \"02:57:45:49:52:01\"",
-        ));
-    };
-    let [first, rest @ ..] = bytes;
-    if first & GROUP != 0 {
-        let single = Mac([first & !GROUP, rest[0], rest[1], rest[2], rest[3], rest[4]]);
-        return Err(Problem::new(
-            at,
-            format!("{written} is a multicast MAC address"),
-            "no single station has it: the lowest bit of its first byte is set",
-            format!("write an address of one station, like \"{single}\""),
-        ));
-    }
-    if bytes == [0; 6] {
-        return Err(Problem::new(
-            at,
-            "00:00:00:00:00:00 is nobody's MAC address",
-            "all zero",
-            "write an address of one station, like \"02:57:45:49:52:01\"",
-        ));
-    }
-    Ok(Mac(bytes))
-}
-
-fn six_bytes(written: &str) -> Option<[u8; 6]> {
-    let bytes: Option<Vec<u8>> = written
-        .split(':')
-        .map(|pair| match pair.len() {
-            2 if pair.bytes().all(|byte| byte.is_ascii_hexdigit()) => u8::from_str_radix(pair, 16).ok(),
-            _ => None,
-        })
-        .collect();
-    bytes?.try_into().ok()
-}
-
 /// A secret of sixteen bytes.
 pub(crate) fn hash_key(value: Value<'_>) -> Result<HashKey, Problem> {
     let at = value.at;
@@ -307,6 +222,11 @@ pub(crate) fn protocol(value: Value<'_>) -> Result<Protocol, Problem> {
 /// An uplink's hook.
 pub(crate) fn hook(value: Value<'_>) -> Result<UplinkHook, Problem> {
     choice(value, "hook", &UplinkHook::NAMES)
+}
+
+/// Whether a client stays with its target.
+pub(crate) fn stickiness(value: Value<'_>) -> Result<Stickiness, Problem> {
+    choice(value, "stickiness", &Stickiness::NAMES)
 }
 
 fn choice<T: Copy>(value: Value<'_>, what: &str, choices: &[(&'static str, T)]) -> Result<T, Problem> {

@@ -14,13 +14,54 @@ fn listeners_say_where_connections_are_accepted() {
     let views = listeners(&config(SMALL));
     assert_eq!(
         json(&views),
-        r#"[{"name":"web","vpc":"prod","address":"198.51.100.10","port":80,"protocol":"tcp","target_group":"web","targets":2,"idle_timeout_seconds":350}]"#
+        concat!(
+            r#"[{"name":"web","vpc":"prod","address":"198.51.100.10","port":80,"protocol":"tcp","target_group":"web","#,
+            r#""targets":2,"idle_timeout_seconds":350,"udp_idle_timeout_seconds":null,"stickiness":"none","#,
+            r#""target_groups":[{"name":"web","weight":1}]}]"#,
+        )
     );
     assert_eq!(
         table::listeners(&views),
-        " NAME  VPC   ADDRESS           PROTOCOL  TARGET GROUP  TARGETS  IDLE TIMEOUT\n \
-         web   prod  198.51.100.10:80  tcp       web           2        350s"
+        " NAME  VPC   ADDRESS           PROTOCOL  TARGET GROUPS  STICKINESS  TARGETS  IDLE TIMEOUT\n \
+         web   prod  198.51.100.10:80  tcp       web            none        2        350s"
     );
+}
+
+#[test]
+fn a_listener_on_all_ports_for_several_groups_says_so() {
+    let text = SMALL.replace("port = 80\n", "port = \"any\"\n").replace("\"tcp\"", "\"tcp_udp\"").replace(
+        "target_group = \"web\"",
+        "target_groups = [{ name = \"web\", weight = 90 }, { name = \"new\", weight = 10 }]",
+    );
+    let text = text + "[[target_group]]\nname = \"new\"\nstickiness = \"source_ip\"\n";
+    let views = listeners(&config(&text));
+    assert_eq!(
+        json(&views),
+        concat!(
+            r#"[{"name":"web","vpc":"prod","address":"198.51.100.10","port":null,"protocol":"tcp_udp","target_group":null,"#,
+            r#""targets":2,"idle_timeout_seconds":350,"udp_idle_timeout_seconds":120,"stickiness":"source_ip","#,
+            r#""target_groups":[{"name":"web","weight":90},{"name":"new","weight":10}]}]"#,
+        )
+    );
+    let shown = table::listeners(&views);
+    for said in ["198.51.100.10:any", "tcp_udp", "web 90, new 10", "source_ip", "350s, udp 120s"] {
+        assert!(shown.contains(said), "{said:?} is not in\n{shown}");
+    }
+}
+
+#[test]
+fn a_target_on_all_ports_has_the_flows_that_no_other_target_of_its_slot_has() {
+    let text = SMALL.replace("port = 8080\n", "").replace("  port = 8081\n", "");
+    let text = text.replace(
+        "[[listener]]",
+        "[[target_group]]\nname = \"ssh\"\n[[target_group.target]]\n\
+        name = \"ssh-1\"\nnetns = \"sb1\"\ninterface = \"eth0\"\nport = 22\n[[listener]]",
+    );
+    let flows = [flow(40_000, 7, 80), flow(40_001, 7, 443), flow(40_002, 7, 22)];
+    let views = targets(&config(&text), &slots(), &interfaces(), &flows);
+    let shown: Vec<_> = views.iter().map(|it| (it.name.as_str(), it.port, it.flows)).collect();
+    assert_eq!(shown, [("sandbox-1", None, 2), ("sandbox-2", None, 0), ("ssh-1", Some(22), 1)]);
+    assert!(table::targets(&views).contains("any"));
 }
 
 #[test]
@@ -30,16 +71,16 @@ fn targets_are_active_or_missing_and_those_no_longer_configured_drain() {
     assert_eq!(
         json(&views),
         concat!(
-            r#"[{"target_group":"web","name":"sandbox-1","slot":"sb1:eth0","port":8081,"binding":7,"state":"active","flows":2},"#,
-            r#"{"target_group":"web","name":"sandbox-2","slot":"veth-sb2","port":8080,"binding":null,"state":"missing","flows":0},"#,
-            r#"{"target_group":"","name":"","slot":"binding 9","port":8080,"binding":9,"state":"draining","flows":1}]"#,
+            r#"[{"target_group":"web","name":"sandbox-1","slot":"sb1:eth0","port":8081,"binding":7,"state":"active","flows":2,"stickiness":"none"},"#,
+            r#"{"target_group":"web","name":"sandbox-2","slot":"veth-sb2","port":8080,"binding":null,"state":"missing","flows":0,"stickiness":"none"},"#,
+            r#"{"target_group":"","name":"","slot":"binding 9","port":8080,"binding":9,"state":"draining","flows":1,"stickiness":"none"}]"#,
         )
     );
     let shown = table::targets(&views);
     let row = shown.lines().nth(1).unwrap();
     assert_eq!(
         row.split_whitespace().collect::<Vec<_>>(),
-        ["web", "sandbox-1", "sb1:eth0", "8081", "7", "active", "2"]
+        ["web", "sandbox-1", "sb1:eth0", "8081", "none", "7", "active", "2"]
     );
 }
 
