@@ -136,7 +136,7 @@ pub fn settle(tables: &Tables, place: Place) -> Outcome<()> {
     let mut image = Image { groups: vec![group], times: Times::DEFAULT, ..Image::default() };
     for address in [V4::VIP.mapped(), V6::VIP.mapped()] {
         let vip = Vip { address, zone: uplink().zone };
-        let forward = Forward { group: GroupId(0), idle: Times::TCP_IDLE, zero: [0; 2] };
+        let forward = Forward::to(GroupId(0), Times::TCP_IDLE);
         image.vips.insert(vip);
         image
             .listeners
@@ -152,10 +152,12 @@ fn uplink() -> Interface {
         mac: UPLINK_MAC,
         peer_mac: SANDBOX_MAC,
         address: SANDBOX4,
-        gateway: Ip4([169, 254, 100, 1]),
+        local: Ip4([169, 254, 100, 1]),
         address6: SANDBOX6,
-        gateway6: Ip6::default(),
         zone: Zone::of_vpc(1).unwrap_or_default(),
+        mtu: 1500,
+        answers: u32::MAX / 8,
+        ..Interface::default()
     }
 }
 
@@ -184,7 +186,7 @@ pub fn established<T: Town>(n: u32, record: u32, heard: Now) -> FlowState<T::Key
         keys: [T::Key::new(to_vip, TCP, uplink().zone), T::Key::new(answer, TCP, slot.zone)],
         meta: Meta { opened: heard, idle: Seconds(Times::TCP_IDLE.0), ..Meta::default() },
         sides: [
-            side(Side::Original, Hop::new(slot.egress.id, SANDBOX_MAC)),
+            side(Side::Original, Hop::new(slot.egress.id, CLIENT_MAC)),
             side(Side::Reply, Hop::new(InterfaceId(0), CLIENT_MAC)),
         ],
     }

@@ -177,6 +177,14 @@ impl Dataplane {
         Ok(attachments)
     }
 
+    /// Sends a frame out of a device, as it is: a VLAN tag is part of its bytes.
+    ///
+    /// # Errors
+    /// [`Error::Transmit`]: the kernel did not take it; [`Error::Load`].
+    pub fn transmit(&self, device: IfIndex, frame: &[u8]) -> Result<(), Error> {
+        programs::transmit(&self.ebpf, device, frame)
+    }
+
     /// Ends flows, both directions each, and returns how many.
     ///
     /// Only programs end flows: so nobody who is stopped half-way can leave one half ended. Flows that are being

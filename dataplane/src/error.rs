@@ -90,6 +90,14 @@ pub enum Error {
         /// What to do about it, where that is known.
         hint: &'static str,
     },
+    /// A frame could not be sent.
+    #[error("cannot send a frame out of device {ifindex}: {source}; is it up?")]
+    Transmit {
+        /// The device.
+        ifindex: IfIndex,
+        /// What the kernel said.
+        source: io::Error,
+    },
     /// There is no such device.
     #[error("device {ifindex} does not exist in this network namespace")]
     NoDevice {

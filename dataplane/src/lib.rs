@@ -5,8 +5,8 @@
 //! Everything lives in the kernel, pinned under one folder on a bpffs, so that it outlives the process:
 //!
 //! ```text
-//! <pin_dir>/v2/maps/FLOWS_V4 …       the tables           [`Tables`]
-//! <pin_dir>/v2/links/xdp-4 …        program on device    [`Dataplane`]
+//! <pin_dir>/v3/maps/FLOWS_V4 …       the tables           [`Tables`]
+//! <pin_dir>/v3/links/xdp-4 …        program on device    [`Dataplane`]
 //! ```
 //!
 //! A new process adopts what it finds after checking it, and swaps programs by updating the links in place:
@@ -16,6 +16,7 @@ pub mod counters;
 pub mod events;
 pub mod flows;
 pub mod image;
+pub mod others;
 pub mod test_run;
 
 mod attach;

@@ -2,6 +2,7 @@
 
 use crate::error::Error;
 use crate::object::{self, Declared, Sizes};
+use crate::others::ProgramId;
 use crate::sys;
 use aya::maps::{MapData, MapError};
 use nix::fcntl::{Flock, FlockArg};
@@ -181,8 +182,15 @@ pub(crate) fn entries(folder: &Path) -> Result<Vec<PathBuf>, Error> {
 /// The device that a pinned link still holds; `None` where the device is gone, or the pin is.
 pub(crate) fn linked_device(pin: &Path) -> Result<Option<IfIndex>, Error> {
     let Some(link) = open(pin)? else { return Ok(None) };
-    let ifindex = sys::link_ifindex(link.as_fd()).map_err(|source| pin_error("reading", pin, source))?;
+    let (_, ifindex) = sys::link_info(link.as_fd()).map_err(|source| pin_error("reading", pin, source))?;
     Ok((ifindex != 0).then_some(IfIndex(ifindex)))
+}
+
+/// The program of a pinned link; `None` where there is no link.
+pub(crate) fn linked_program(pin: &Path) -> Result<Option<ProgramId>, Error> {
+    let Some(link) = open(pin)? else { return Ok(None) };
+    let (program, _) = sys::link_info(link.as_fd()).map_err(|source| pin_error("reading", pin, source))?;
+    Ok(Some(program))
 }
 
 /// Detaches a pinned link and removes its pin; it may be gone already. No packet meets the program afterwards.

@@ -7,8 +7,11 @@ use crate::tables::Tables;
 use aya::maps::{MapData, ProgramArray};
 use aya::programs::{Program, ProgramError, ProgramFd, TestRun, TestRunOptions};
 use aya::{Ebpf, EbpfLoader, VerifierLogLevel};
+use std::io;
+use weir_path::addr::IfIndex;
 use weir_path::layout::MAX_ORDERS;
 use weir_path::walk::Next;
+use zerocopy::IntoBytes;
 
 /// The programs that hooks begin with, and the arrays of those that they go on with.
 const CHAINS: [(&str, &str); 4] = [
@@ -44,16 +47,19 @@ pub(crate) enum Service {
     AgeStep,
     /// Ends the flows that are named in the table of orders.
     EndFlows,
+    /// Sends a frame.
+    Transmit,
 }
 
 impl Service {
-    const ALL: [Self; 3] = [Self::StartAgeing, Self::AgeStep, Self::EndFlows];
+    const ALL: [Self; 4] = [Self::StartAgeing, Self::AgeStep, Self::EndFlows, Self::Transmit];
 
     const fn name(self) -> &'static str {
         match self {
             Self::StartAgeing => "start_ageing",
             Self::AgeStep => "age_step",
             Self::EndFlows => "end_flows",
+            Self::Transmit => "transmit",
         }
     }
 }
@@ -188,9 +194,30 @@ pub(crate) fn sizes(ebpf: &Ebpf) -> Result<Vec<ProgramSize>, Error> {
 /// Runs a program that needs no packet, and returns what it returned.
 pub(crate) fn run_service(ebpf: &Ebpf, service: Service) -> Result<u32, Error> {
     // The kernel wants a frame that could be one.
-    let frame = [0u8; 64];
+    run_on(ebpf, service, &[0; 64], &[])
+}
+
+/// Sends a frame out of a device.
+pub(crate) fn transmit(ebpf: &Ebpf, device: IfIndex, frame: &[u8]) -> Result<(), Error> {
+    // `struct __sk_buff` up to its control block, whose first word says where to.
+    const CONTROL_BLOCK: usize = 12;
+    let mut context = [0u32; CONTROL_BLOCK + 1];
+    if let Some(first) = context.last_mut() {
+        *first = device.0;
+    }
+    match run_on(ebpf, Service::Transmit, frame, context.as_bytes())? as i32 {
+        0 => Ok(()),
+        error => Err(Error::Transmit {
+            ifindex: device,
+            source: io::Error::from_raw_os_error(error.saturating_neg()),
+        }),
+    }
+}
+
+fn run_on(ebpf: &Ebpf, service: Service, frame: &[u8], context: &[u8]) -> Result<u32, Error> {
     let mut options = TestRunOptions::new();
-    options.data_in = Some(&frame);
+    options.data_in = Some(frame);
+    options.ctx_in = (!context.is_empty()).then_some(context);
     let Program::SchedClassifier(program) = program(ebpf, service.name())? else {
         return Err(unexpected(service.name()));
     };

@@ -2,6 +2,7 @@
 //!
 //! All of this crate's `unsafe`. Everything else goes through aya.
 
+use crate::others::ProgramId;
 use std::ffi::CStr;
 use std::io;
 use std::mem::size_of;
@@ -171,8 +172,9 @@ pub(crate) fn open_pin(path: &CStr) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd as RawFd) })
 }
 
-/// The device that a link of XDP or TCX holds; 0 once the device is gone or the link was detached.
-pub(crate) fn link_ifindex(link: BorrowedFd<'_>) -> io::Result<u32> {
+/// The program of a link of XDP or TCX, and the device that it holds; 0 once the device is gone or the link was
+/// detached.
+pub(crate) fn link_info(link: BorrowedFd<'_>) -> io::Result<(ProgramId, u32)> {
     // `struct bpf_link_info`: type, id, program, padding; then, for both kinds of link, the device's index.
     let mut info = [0u32; 16];
     let mut attr = InfoAttr {
@@ -181,8 +183,8 @@ pub(crate) fn link_ifindex(link: BorrowedFd<'_>) -> io::Result<u32> {
         info: info.as_mut_ptr() as u64,
     };
     bpf(BPF_OBJ_GET_INFO_BY_FD, &mut attr)?;
-    let [_, _, _, _, ifindex, ..] = info;
-    Ok(ifindex)
+    let [_, _, program, _, ifindex, ..] = info;
+    Ok((ProgramId(program), ifindex))
 }
 
 /// Detaches a link now. Removing its pin would leave it to a work queue, some time later.

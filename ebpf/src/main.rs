@@ -2,7 +2,7 @@
 //!
 //! What happens to a packet is in `weir-path`. Here are the adapters that make a packet out of an XDP or a
 //! TC context ([`packet`]), the tables out of maps ([`maps`], [`flows`]), and a return code out of a verdict;
-//! and the timer that ages flows ([`ageing`]).
+//! the timer that ages flows ([`ageing`]); and what sends frames of user space's ([`transmit`]).
 #![no_std]
 // Both exist to please the verifier, in one place each in `packet`.
 #![feature(asm_experimental_arch, core_intrinsics)]
@@ -13,6 +13,7 @@ mod ageing;
 mod flows;
 mod maps;
 mod packet;
+mod transmit;
 mod words;
 
 use aya_ebpf::bindings::{TC_ACT_SHOT, TC_ACT_UNSPEC, xdp_action};
