@@ -71,7 +71,7 @@ fn tell<F: Steps, P: Packet, T: Tables + Flows<F>>(p: &mut P, t: &T, from: From)
     let ip = F::read(p)?;
     let segment = Segment::read(p, &ip)?;
     let (obstacle, mtu) = obstacle::<F, P, T>(p, t, here, &ip, from)?;
-    if !answer::may_be_told(&frame, ip.src) || !t.may_answer(here) {
+    if !answer::may_be_told(&frame, &ip) || !t.may_answer(here) {
         let [_, untold] = obstacle.reasons();
         return Err(untold);
     }

@@ -18,7 +18,7 @@ pub(crate) fn echo<F: Answer, P: Packet, T: Tables>(
     frame: &Ethernet,
     ip: &Ip<F::Address>,
 ) -> Result<Sent, Reason> {
-    if !may_be_told(frame, ip.src) {
+    if !may_be_told(frame, ip) {
         return Err(Reason::BadSource);
     }
     if !t.may_answer(here) {

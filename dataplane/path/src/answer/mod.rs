@@ -17,16 +17,16 @@ use crate::packet::{Packet, Refused};
 use crate::reason::Reason;
 use crate::tables::Interface;
 use crate::walk::Sent;
-use crate::wire::{Ethernet, ethernet};
+use crate::wire::{Ethernet, Ip, ethernet};
 
 /// The hop limit of what Weir sends itself (RFC 1700, "IP time to live parameter").
 pub(crate) const TTL: u8 = 64;
 
-/// Whether whoever seems to have sent a packet may be sent anything: one station, at an address that is one place's
-/// (RFC 1122 section 3.2.2, RFC 4443 section 2.4e).
+/// Whether whoever seems to have sent a packet may be sent anything: one station, at an address that is one place's,
+/// about a packet for one station and place (RFC 1122 sections 3.2.2 and 4.2.3.10, RFC 4443 section 2.4e).
 #[inline(always)]
-pub(crate) fn may_be_told<A: Address>(frame: &Ethernet, src: A) -> bool {
-    frame.src.is_unicast() && src.may_be_source()
+pub(crate) fn may_be_told<A: Address>(frame: &Ethernet, ip: &Ip<A>) -> bool {
+    frame.src.is_unicast() && frame.dst.is_unicast() && ip.src.may_be_source() && ip.dst.may_be_source()
 }
 
 #[inline(always)]

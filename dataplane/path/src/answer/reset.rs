@@ -22,7 +22,7 @@ pub(crate) fn reset_if_allowed<F: Answer, P: Packet, T: Tables>(
     if segment.tcp.is_none() || segment.is_reset() {
         return Err(Reason::ResetWithoutFlow);
     }
-    if !may_be_told(frame, ip.src) {
+    if !may_be_told(frame, ip) {
         return Err(Reason::BadSource);
     }
     if !t.may_answer(here) {
