@@ -34,12 +34,12 @@ const REASONS: [Reason; 12] = [
     Reason::Opened,
     Reason::AnsweredReset,
     Reason::NoListener,
-    Reason::NoTarget,
+    Reason::AnsweredNoTarget,
     Reason::ResetWithoutFlow,
     Reason::FlowTableFull,
     Reason::HalfOpenFull,
     Reason::ReplyCollision,
-    Reason::NotAllowedOut,
+    Reason::AnsweredNotAllowedOut,
     Reason::RaceLost,
 ];
 
@@ -78,8 +78,8 @@ fn flows_live_and_end_as_a_plain_list_of_flows_says() {
         Reason::AnsweredReset,
         Reason::ResetWithoutFlow,
         Reason::NoListener,
-        Reason::NoTarget,
-        Reason::NotAllowedOut,
+        Reason::AnsweredNoTarget,
+        Reason::AnsweredNotAllowedOut,
         Reason::ReplyCollision,
     ];
     let ends = [End::Closed, End::Reset, End::Idle, End::Unanswered, End::Replaced, End::Removed];

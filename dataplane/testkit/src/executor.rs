@@ -3,7 +3,8 @@
 use crate::model::{Model, View, Watch};
 use crate::world::{Change, State, World};
 use weir_path::addr::IfIndex;
-use weir_path::packet::{Frame, Packet};
+use weir_path::frame::Frame;
+use weir_path::packet::{MOST_INSERTED, Packet};
 use weir_path::tables::Egress;
 use weir_path::{Reason, Verdict, from_slot, from_uplink};
 
@@ -72,6 +73,9 @@ pub trait Executor {
         Outcome { ran, state: self.state() }
     }
 }
+
+/// Room for answers that are longer than what they answer.
+const ROOM: usize = 2 * MOST_INSERTED;
 
 /// Runs one packet as a view of the tables sees it: what another CPU does while one is halted.
 pub fn run_packet<P: Packet, W: Watch>(tables: &View<'_, W>, packet: &mut P) -> Verdict {
@@ -149,7 +153,8 @@ impl Executor for Slice {
 
     fn run(&mut self, walk: Walk, arrival: IfIndex, packet: &[u8]) -> Ran {
         let mut buffer = packet.to_vec();
-        let mut frame = Frame::new(&mut buffer, packet.len()).expect("a buffer of the packet's own length");
+        buffer.resize(packet.len() + ROOM, 0);
+        let mut frame = Frame::new(&mut buffer, packet.len()).expect("a buffer longer than the packet");
         let verdict = self.walk(walk, arrival, &mut frame);
         Ran { end: verdict.into(), bytes: frame.bytes().to_vec() }
     }

@@ -6,8 +6,9 @@ use crate::model::watch::Answer;
 use crate::model::{Model, Op, Watch};
 use std::cell::{Cell, RefCell};
 use std::fmt;
-use weir_path::checksum::{Delta, mend_l4};
-use weir_path::packet::{Frame, Packet, Refused, VlanTag};
+use weir_path::checksum::{Delta, Sum, mend_l4};
+use weir_path::frame::Frame;
+use weir_path::packet::{Packet, Refused, VlanTag};
 use weir_path::tables::Claim;
 
 /// One thing that goes wrong.
@@ -121,9 +122,13 @@ pub struct Skb<'a> {
     /// How many packets this is on the wire.
     pub segments: u32,
     /// The tag that the kernel keeps beside the bytes.
-    pub vlan: Option<VlanTag>,
+    pub vlan: VlanTag,
+    /// How much payload each of several segments has.
+    pub segment_payload: usize,
     /// Whether the L4 checksum field holds the sum of the pseudo header alone.
     pub is_partial: bool,
+    /// What a device summed up, from the IP header on, where it did: follows every change.
+    pub complete: Option<Sum>,
     /// How many changes go through before one is refused; `None`: all of them.
     pub changes_left: Option<u32>,
 }
@@ -132,7 +137,15 @@ impl<'a> Skb<'a> {
     /// An ordinary packet.
     #[must_use]
     pub fn new(frame: Frame<'a>) -> Self {
-        Self { frame, segments: 1, vlan: None, is_partial: false, changes_left: None }
+        Self {
+            frame,
+            segments: 1,
+            vlan: VlanTag::NONE,
+            segment_payload: 0,
+            is_partial: false,
+            complete: None,
+            changes_left: None,
+        }
     }
 
     fn spend_a_change(&mut self) -> Result<(), Refused> {
@@ -156,12 +169,26 @@ impl Packet for Skb<'_> {
         self.segments
     }
 
-    fn vlan(&self) -> Option<VlanTag> {
+    fn segment_payload(&self) -> usize {
+        self.segment_payload
+    }
+
+    fn vlan(&self) -> VlanTag {
         self.vlan
+    }
+
+    fn set_vlan(&mut self, tag: VlanTag) -> Result<(), Refused> {
+        self.spend_a_change()?;
+        self.vlan = tag;
+        Ok(())
     }
 
     fn read<const N: usize>(&self, at: usize) -> Option<[u8; N]> {
         self.frame.read(at)
+    }
+
+    fn sum(&self, at: usize, len: usize) -> Option<Sum> {
+        self.frame.sum(at, len)
     }
 
     fn write<const N: usize>(&mut self, at: usize, bytes: [u8; N]) -> Result<(), Refused> {
@@ -187,10 +214,27 @@ impl Packet for Skb<'_> {
         self.frame.write(at, field)
     }
 
+    fn is_partial(&mut self, at: usize) -> Result<bool, Refused> {
+        self.spend_a_change()?;
+        self.frame.write(at, [0, 0])?;
+        Ok(self.is_partial)
+    }
+
+    fn changed(&mut self, by: Sum) {
+        self.complete = self.complete.map(|sum| sum.plus(by));
+    }
+
     fn resize(&mut self, len: usize) -> Result<(), Refused> {
         self.spend_a_change()?;
         // The kernel makes one packet of it (net/core/filter.c, `bpf_skb_change_tail`).
-        self.segments = 1;
+        (self.segments, self.segment_payload) = (1, 0);
+        // Neither sum is kept.
+        self.complete = None;
         self.frame.resize(len)
+    }
+
+    fn insert(&mut self, len: usize) -> Result<(), Refused> {
+        self.spend_a_change()?;
+        self.frame.insert(len)
     }
 }

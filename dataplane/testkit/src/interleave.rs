@@ -17,7 +17,7 @@ use std::hash::{DefaultHasher, Hasher};
 use weir_path::addr::IfIndex;
 use weir_path::flow::room::age;
 use weir_path::flow::{RecordId, V4};
-use weir_path::packet::Frame;
+use weir_path::frame::Frame;
 use weir_path::tables::{Clock, Listeners};
 use weir_path::{Reason, Verdict, from_slot, from_uplink};
 

@@ -2,17 +2,15 @@
 //!
 //! Each law says in an error what it saw, so that a failing packet explains itself.
 
+mod answers;
+mod translation;
+
+use crate::anatomy::Anatomy;
 use crate::executor::{End, Ran, Walk};
-use crate::oracle::{Sum, checksums};
 use crate::world::{FlowImage, FlowTable, Keyed, State, World};
 use weir_path::Reason;
 use weir_path::reason::Class;
 use weir_path::tables::Interface;
-
-const ETHERNET: usize = 14;
-const V4: &[u8] = &[0x08, 0x00];
-const V6: &[u8] = &[0x86, 0xdd];
-const ARP_OPERATION: usize = ETHERNET + 6;
 
 /// The laws about one packet: what went in, what came out, and why.
 ///
@@ -30,8 +28,8 @@ pub fn packet(packet: &[u8], ran: &Ran, why: Reason) -> Result<(), String> {
         // A refused change may come in the middle of others.
         Class::Dropped if why == Reason::Unchangeable => Ok(()),
         Class::Dropped => untouched(packet, ran, why),
-        Class::Forwarded => forwarded(packet, &ran.bytes),
-        Class::Answered => answered(packet, &ran.bytes, why),
+        Class::Forwarded => translation::forwarded(packet, &ran.bytes, why),
+        Class::Answered => answers::answered(packet, &ran.bytes, why),
     }
 }
 
@@ -40,12 +38,10 @@ pub fn packet(packet: &[u8], ran: &Ran, why: Reason) -> Result<(), String> {
 /// # Errors
 /// Where a sandbox's own address shows.
 pub fn no_leak(why: Reason, bytes: &[u8], sandbox: Interface) -> Result<(), String> {
-    let src = match ethertype(bytes) {
-        V6 => bytes.get(ETHERNET + 8..ETHERNET + 24),
-        _ => bytes.get(ETHERNET + 12..ETHERNET + 16),
-    };
-    let own = src == Some(&sandbox.address.0) || src == Some(&sandbox.address6.0);
-    require(why != Reason::ToWire || !own, || "a packet left with its sandbox's own address".to_owned())
+    let src = Anatomy::of(bytes).map(|parts| parts.addresses(bytes)).map_or(&[][..], |[src, _]| src);
+    let own = src == sandbox.address.0 || src == sandbox.address6.0;
+    let is_outward = matches!(why, Reason::ToWire | Reason::ErrorToWire);
+    require(!is_outward || !own, || "a packet left with its sandbox's own address".to_owned())
 }
 
 /// Both or neither: each flow has exactly two entries whose stamps name its record, and no entry is nobody's.
@@ -128,55 +124,6 @@ pub fn conservation(state: &State) -> Result<(), String> {
 
 fn untouched(packet: &[u8], ran: &Ran, why: Reason) -> Result<(), String> {
     require(packet == ran.bytes, || format!("{why:?} must leave the packet as it was"))
-}
-
-fn forwarded(before: &[u8], after: &[u8]) -> Result<(), String> {
-    require(before.len() == after.len(), || "a forwarded packet must keep its length".into())?;
-    let at = ETHERNET + if ethertype(before) == V6 { 7 } else { 8 };
-    let hops = |bytes: &[u8]| bytes.get(at).copied().unwrap_or_default();
-    require(hops(after).checked_add(1) == Some(hops(before)) && hops(after) > 0, || {
-        format!("the hop limit went from {} to {}", hops(before), hops(after))
-    })?;
-    same_checksums(before, after)
-}
-
-/// Right stays right, and what was wrong is never repaired: the receiver must be able to tell.
-fn same_checksums(before: &[u8], after: &[u8]) -> Result<(), String> {
-    let [before, after] = [checksums(before), checksums(after)];
-    require(before == after, || format!("the checksums were {before:?} and are {after:?}"))
-}
-
-fn answered(before: &[u8], after: &[u8], why: Reason) -> Result<(), String> {
-    match why {
-        Reason::AnsweredArp => {
-            let operation = after.get(ARP_OPERATION..ARP_OPERATION + 2);
-            require(operation == Some(&[0, 2]), || "an ARP answer must be a reply".into())?;
-            require(before.len() == after.len(), || "an ARP answer must keep its length".into())
-        }
-        Reason::AnsweredEcho => same_checksums(before, after),
-        _ => {
-            let [was, is] = [before, after].map(tcp_flags);
-            require(was & RST == 0, || "a RST was answered with a RST".into())?;
-            require(is & RST != 0, || "the answer is no RST".into())?;
-            let sums = checksums(after);
-            let ip = if ethertype(after) == V4 { Sum::Right } else { Sum::None };
-            require(sums.ip == ip && sums.l4 == Sum::Right, || format!("a RST's checksums are {sums:?}"))
-        }
-    }
-}
-
-const RST: u8 = 0x04;
-
-fn tcp_flags(frame: &[u8]) -> u8 {
-    let words = match ethertype(frame) {
-        V6 => 10,
-        _ => frame.get(ETHERNET).copied().unwrap_or_default() & 0x0f,
-    };
-    frame.get(ETHERNET + 4 * usize::from(words) + 13).copied().unwrap_or_default()
-}
-
-fn ethertype(frame: &[u8]) -> &[u8] {
-    frame.get(12..14).unwrap_or_default()
 }
 
 fn require(holds: bool, otherwise: impl FnOnce() -> String) -> Result<(), String> {

@@ -5,6 +5,7 @@
 //! test run (in `weir-dataplane`'s tests). All of them start from the same [`World`] and are compared.
 #![expect(clippy::expect_used, reason = "test code: it says what is wrong by stopping")]
 
+pub mod anatomy;
 pub mod executor;
 pub mod faults;
 pub mod fixtures;

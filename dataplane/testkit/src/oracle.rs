@@ -1,7 +1,7 @@
 //! An independent judge of checksums: it sums every byte again, in big-endian 16-bit words, and shares no
 //! code with the path, which only ever mends.
 
-use crate::packets::ETHERNET;
+use crate::anatomy::{Anatomy, bytes};
 
 /// What a frame's checksums say.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -21,18 +21,46 @@ pub enum Sum {
     Wrong,
     /// There is none: UDP's zero, another protocol, or not IPv4 at all.
     None,
-    /// It can't be told: a fragment, or lengths that contradict each other.
+    /// It can't be told: a fragment, one that was cut off, or lengths that contradict each other.
     Unknown,
+}
+
+/// By how much a frame's checksums are off, in one's complement: what no translation may change, whether they were
+/// right or not, and however much of the packet is there. `None` where there is no checksum.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Residues {
+    /// The IPv4 header's.
+    pub ip: Option<u16>,
+    /// TCP's, UDP's or ICMP's.
+    pub l4: Option<u16>,
 }
 
 /// Sums up a frame's checksums again.
 #[must_use]
 pub fn checksums(frame: &[u8]) -> Checksums {
-    if let Some((header, payload)) = ipv4(frame) {
-        return Checksums { ip: judge(header), l4: l4(header, payload) };
-    }
-    // IPv6 has no checksum of its own.
-    Checksums { ip: Sum::None, l4: ipv6(frame).map_or(Sum::None, l6) }
+    let none = Checksums { ip: Sum::None, l4: Sum::None };
+    let Some(parts) = Anatomy::of(frame).filter(|parts| parts.is_whole(frame)) else { return none };
+    let residues = residues(frame);
+    let judge = |residue: Option<u16>| match residue {
+        Some(0) => Sum::Right,
+        Some(_) => Sum::Wrong,
+        None => Sum::None,
+    };
+    let is_told = !parts.is_fragment && (parts.protocol != UDP || says_its_length(parts.l4(frame)));
+    let l4 = match residues.l4 {
+        _ if !is_told => Sum::Unknown,
+        residue => judge(residue),
+    };
+    Checksums { ip: judge(residues.ip), l4 }
+}
+
+/// By how much a frame's checksums are off.
+#[must_use]
+pub fn residues(frame: &[u8]) -> Residues {
+    let Some(parts) = Anatomy::of(frame) else { return Residues { ip: None, l4: None } };
+    let header = frame.get(parts.at..parts.l4_at).unwrap_or_default();
+    let ip = (!parts.is_v6).then(|| residue(header));
+    Residues { ip, l4: l4(&parts, frame) }
 }
 
 /// The sum of RFC 1071 over `bytes`, carries added back, not complemented.
@@ -49,85 +77,56 @@ pub fn sum16(bytes: &[u8]) -> u16 {
     sum as u16
 }
 
-/// The IPv4 header and what follows it, padding cut off.
-fn ipv4(frame: &[u8]) -> Option<(&[u8], &[u8])> {
-    if frame.get(12..14)? != [0x08, 0x00] {
-        return None;
-    }
-    let packet = frame.get(14..)?;
-    let first = *packet.first()?;
-    let header_len = 4 * usize::from(first & 0x0f);
-    let total_len = usize::from(u16::from_be_bytes(packet.get(2..4)?.try_into().ok()?));
-    if first >> 4 != 4 || header_len < 20 {
-        return None;
-    }
-    packet.get(..total_len)?.split_at_checked(header_len)
-}
+const TCP: u8 = 6;
+const UDP: u8 = 17;
 
-/// The IPv6 addresses, the next header, and what follows the header, padding cut off.
-fn ipv6(frame: &[u8]) -> Option<(&[u8], u8, &[u8])> {
-    if frame.get(12..14)? != [0x86, 0xdd] {
-        return None;
-    }
-    let packet = frame.get(ETHERNET..)?;
-    let (header, rest) = packet.split_at_checked(40)?;
-    let len = usize::from(u16::from_be_bytes(header.get(4..6)?.try_into().ok()?));
-    (header.first()? >> 4 == 6).then_some((header.get(8..40)?, *header.get(6)?, rest.get(..len)?))
-}
-
-fn l6((addresses, next_header, payload): (&[u8], u8, &[u8])) -> Sum {
-    match next_header {
-        6 | 58 => pseudo(addresses, next_header, payload),
-        17 => udp(addresses, payload),
-        // A fragment.
-        44 => Sum::Unknown,
-        _ => Sum::None,
+fn l4(parts: &Anatomy, frame: &[u8]) -> Option<u16> {
+    let payload = parts.l4(frame);
+    let said_len = parts.end.checked_sub(parts.l4_at)?;
+    let is_there = |at: usize| payload.len() >= at + 2;
+    match parts.protocol {
+        _ if parts.is_later => None,
+        TCP if is_there(16) => Some(pseudo(parts, frame, said_len, payload)),
+        UDP if is_there(6) => {
+            let [len0, len1, sum0, sum1] = bytes(payload, 4)?;
+            let len = usize::from(u16::from_be_bytes([len0, len1]));
+            let datagram = payload.get(..len).unwrap_or(payload);
+            ([sum0, sum1] != [0, 0]).then(|| pseudo(parts, frame, len, datagram))
+        }
+        1 if !parts.is_v6 && is_there(2) => Some(residue(payload)),
+        58 if parts.is_v6 && is_there(2) => Some(pseudo(parts, frame, said_len, payload)),
+        _ => None,
     }
 }
 
-fn l4(header: &[u8], payload: &[u8]) -> Sum {
-    let field = |at: usize| header.get(at).copied().unwrap_or_default();
-    if field(6) & 0x3f != 0 || field(7) != 0 {
-        return Sum::Unknown;
-    }
-    let addresses = header.get(12..20).unwrap_or_default();
-    match field(9) {
-        1 => judge(payload),
-        6 => pseudo(addresses, 6, payload),
-        17 => udp(addresses, payload),
-        _ => Sum::None,
-    }
-}
-
-fn udp(addresses: &[u8], payload: &[u8]) -> Sum {
-    let Some(udp) = payload.first_chunk::<8>() else { return Sum::Unknown };
-    let len = usize::from(u16::from_be_bytes([udp[4], udp[5]]));
-    match payload.get(..len) {
-        _ if udp[6..8] == [0, 0] => Sum::None,
-        Some(datagram) if len >= 8 => pseudo(addresses, 17, datagram),
-        _ => Sum::Unknown,
-    }
+fn says_its_length(datagram: &[u8]) -> bool {
+    let len = bytes(datagram, 4).map(u16::from_be_bytes).map_or(0, usize::from);
+    (8..=datagram.len()).contains(&len) || bytes(datagram, 6) == Some([0, 0])
 }
 
 /// The pseudo headers of RFC 9293 section 3.1 and RFC 8200 section 8.1 sum up alike.
-fn pseudo(addresses: &[u8], protocol: u8, segment: &[u8]) -> Sum {
-    let Ok(len) = u16::try_from(segment.len()) else { return Sum::Unknown };
-    let mut summed = addresses.to_vec();
-    summed.extend([0, protocol]);
-    summed.extend(len.to_be_bytes());
+fn pseudo(parts: &Anatomy, frame: &[u8], len: usize, segment: &[u8]) -> u16 {
+    let mut summed = parts.addresses(frame).concat();
+    summed.extend([0, parts.protocol]);
+    summed.extend((len as u16).to_be_bytes());
     summed.extend_from_slice(segment);
-    judge(&summed)
+    residue(&summed)
 }
 
-/// Bytes with their checksum among them sum up to all ones.
-fn judge(bytes: &[u8]) -> Sum {
-    if sum16(bytes) == 0xffff { Sum::Right } else { Sum::Wrong }
+/// Bytes with their checksum among them sum up to all ones, which is one's complement's other zero.
+fn residue(bytes: &[u8]) -> u16 {
+    match sum16(bytes) {
+        0xffff => 0,
+        sum => sum,
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::packets::{Body, Party, echo_request, packet6, spoil, tcp, tcp6, udp, udp6};
+    use crate::packets::{
+        Body, Party, echo_request, fragments, fragments6, packet6, spoil, tcp, tcp6, udp, udp6,
+    };
     use crate::town::{CLIENT_6, WEB_6};
     use weir_path::addr::{Ip4, Mac};
 
@@ -175,5 +174,29 @@ mod tests {
         assert_eq!(checksums(&spoil::put(none, 40, &[0, 1])).l4, Sum::Wrong);
         assert_eq!(checksums(&tcp(A, B).fragment(3, true).bytes()).l4, Sum::Unknown);
         assert_eq!(checksums(&[0; 60]), Checksums { ip: Sum::None, l4: Sum::None });
+    }
+
+    #[test]
+    fn tags_and_extension_headers_hide_nothing() {
+        let right = Checksums { ip: Sum::None, l4: Sum::Right };
+        let chained = tcp6(CLIENT_6, WEB_6).options(0, 8).options(60, 24).payload(b"odd").bytes();
+        for packet in [chained.clone(), spoil::tag(chained.clone(), 7)] {
+            assert_eq!(checksums(&packet), right);
+        }
+        let len = chained.len();
+        assert_eq!(checksums(&spoil::put(chained, len - 1, b"x")).l4, Sum::Wrong);
+    }
+
+    #[test]
+    fn pieces_of_a_packet_are_off_by_as_much_whatever_their_addresses() {
+        let [one, other] = [[A, B], [B.ip(9, 9, 9, 9), A]].map(|[from, to]| {
+            let whole = udp(from, to).payload(&[7; 40]).bytes();
+            fragments(&whole, 7, 24).iter().map(|piece| residues(piece)).collect::<Vec<_>>()
+        });
+        assert_eq!(one, other);
+        assert_eq!(one[1], Residues { ip: Some(0), l4: None });
+        assert!(one[0].l4.is_some_and(|residue| residue != 0));
+        let pieces = fragments6(&udp6(CLIENT_6, WEB_6).payload(&[7; 40]).bytes(), 7, 24);
+        assert!(pieces.iter().all(|piece| checksums(piece).l4 == Sum::Unknown));
     }
 }

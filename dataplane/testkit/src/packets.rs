@@ -10,9 +10,15 @@ use weir_path::addr::{Ip4, L4Port, Mac};
 pub mod spoil;
 
 mod arp;
+mod errors;
+mod fragments;
+mod ndp;
 mod v6;
 
 pub use arp::{Arp, is_at, who_has};
+pub use errors::{error, error6, quotable};
+pub use fragments::{fragments, fragments6};
+pub use ndp::{Neighbour, solicited};
 pub use v6::{Packet6, packet6, tcp6, udp6};
 
 /// Length of an Ethernet header: where the next header starts.
@@ -100,8 +106,13 @@ pub enum Body {
     EchoRequest,
     /// An ICMP echo reply.
     EchoReply,
-    /// Another ICMP message: "destination unreachable", port.
-    Unreachable,
+    /// Another ICMP message, such as an error: the payload is what it quotes.
+    Icmp {
+        /// Type and code.
+        kind: [u8; 2],
+        /// What stands behind the checksum.
+        word: [u8; 4],
+    },
     /// Another protocol: the payload follows the IPv4 header.
     Protocol(u8),
 }
@@ -288,7 +299,7 @@ impl Ip {
         match self.body {
             Body::Tcp { .. } => 6,
             Body::Udp { .. } => 17,
-            Body::EchoRequest | Body::EchoReply | Body::Unreachable => 1,
+            Body::EchoRequest | Body::EchoReply | Body::Icmp { .. } => 1,
             Body::Protocol(number) => number,
         }
     }
@@ -312,7 +323,9 @@ impl Ip {
             }
             Body::EchoRequest => self.icmp(Icmpv4Type::EchoRequest(ECHO)),
             Body::EchoReply => self.icmp(Icmpv4Type::EchoReply(ECHO)),
-            Body::Unreachable => self.icmp(Icmpv4Type::Unknown { type_u8: 3, code_u8: 3, bytes5to8: [0; 4] }),
+            &Body::Icmp { kind: [type_u8, code_u8], word: bytes5to8 } => {
+                self.icmp(Icmpv4Type::Unknown { type_u8, code_u8, bytes5to8 })
+            }
             Body::Protocol(_) => Vec::new(),
         };
         bytes.extend_from_slice(&self.payload);

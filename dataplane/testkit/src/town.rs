@@ -1,23 +1,26 @@
 //! The world that the fixtures and the random packets live in.
 //!
 //! ```text
-//!   client ── router ─── prod uplink (2) ┐                ┌ slot (4) ─── sandbox 1, veth
-//!                                        ├──── Weir ──────┼ slot (5) ─── sandbox 2, veth
-//!   tenant ── router ─── lab uplink (3) ─┘                └ slot (6) ─── sandbox 3, TAP
-//!                                          stranger (7): a device without a record
+//!   client ── router ─────── prod uplink (2) ┐                ┌ slot (4) ─── sandbox 1, veth
+//!   tenant ── router ──────── lab uplink (3) ┼──── Weir ──────┼ slot (5) ─── sandbox 2, veth
+//!   desk ── gateway ── office uplink (3.100) ┘                └ slot (6) ─── sandbox 3, TAP
+//!                                              stranger (7): a device without a record
 //! ```
 //!
-//! The number in parentheses is the kernel's index of the device. Both VPCs use the same addresses, and all
-//! sandboxes look the same from inside.
+//! The number in parentheses is the kernel's index of the device, and the VLAN's where frames have a tag. All VPCs use
+//! the same addresses, and all sandboxes look the same from inside. Prod has an address of its own, lab has none, and
+//! the office has a gateway.
 
 use crate::packets::Party;
 use crate::world::{FlowImage, Flows, Keyed, SideImage, World};
+use std::collections::BTreeMap;
 use weir_dataplane::image::{GroupImage, Image};
 use weir_dataplane::{FamilySizes, Sizes};
 use weir_path::addr::{Address, IfIndex, InterfaceId, Ip4, Ip6, L4Port, Mac, Zone};
 use weir_path::flow::{Counts, Ends, Hop, Key, Key4, Key6, Phase};
 use weir_path::hash::HashKey;
-use weir_path::tables::{Delivery, Egress, Forward, GroupId, Interface, Listener, Target, Vip};
+use weir_path::packet::VlanTag;
+use weir_path::tables::{Delivery, Egress, Forward, GroupId, Interface, Listener, Share, Target, Vip};
 use weir_path::time::{Now, Seconds, Times};
 
 /// IP protocol number of TCP.
@@ -26,15 +29,36 @@ pub const TCP: u8 = 6;
 pub const UDP: u8 = 17;
 
 /// The uplink of the VPC "prod".
-pub const PROD: Interface = uplink(0, 2, 1);
+pub const PROD: Interface = Interface {
+    local: Ip4([198, 51, 100, 1]),
+    on_link: 24,
+    local6: ip6(0x2001_0db8_0000_0051, 1),
+    on_link6: 64,
+    ..uplink(0, 2, 1)
+};
 /// The uplink of the VPC "lab".
 pub const LAB: Interface = uplink(1, 3, 2);
+/// The uplink of the VPC "office": frames with a tag, on lab's device.
+pub const OFFICE: Interface = Interface {
+    vlan: VlanTag(100),
+    local: Ip4([192, 0, 2, 1]),
+    on_link: 24,
+    gateway: Ip4([192, 0, 2, 254]),
+    local6: ip6(0x2001_0db8_0000_0f1c, 1),
+    on_link6: 64,
+    gateway6: ip6(0x2001_0db8_0000_0f1c, 254),
+    ..uplink(5, 3, 3)
+};
 /// The slot of sandbox 1.
 pub const SLOT_1: Interface = slot(2, 4, 1, Delivery::VETH_PEER);
 /// The slot of sandbox 2.
 pub const SLOT_2: Interface = slot(3, 5, 2, Delivery::VETH_PEER);
 /// The slot of sandbox 3.
 pub const SLOT_3: Interface = slot(4, 6, 3, Delivery::TRANSMIT);
+/// All of them.
+pub const INTERFACES: [Interface; 6] = [PROD, LAB, SLOT_1, SLOT_2, SLOT_3, OFFICE];
+/// The longest IP packet on every device.
+pub const MTU: u32 = 1_500;
 /// A device that Weir knows nothing of.
 pub const STRANGER: IfIndex = IfIndex(7);
 /// The devices there are, the stranger included.
@@ -63,6 +87,21 @@ pub const GONE: Party = WEB.port(82);
 pub const CLOSED: Party = WEB.port(9_999);
 /// The second VIP: the same target groups as the first one's 80 (TCP) and 53 (UDP).
 pub const ALIAS: Party = WEB.ip(198, 51, 100, 11);
+/// A VIP that all ports of TCP and UDP are heard at, for the port that the client asks for: of sandbox 1 over TCP, of
+/// all sandboxes over UDP, fragments too.
+pub const OPEN: Party = WEB.ip(198, 51, 100, 12).port(7_070);
+/// A VIP that sends all flows of a client to one target, whatever their ports.
+pub const STICKY: Party = WEB.ip(198, 51, 100, 13);
+/// A VIP whose groups have weights: 0, 300 and 700 of a thousand.
+pub const WEIGHED: Party = WEB.ip(198, 51, 100, 14);
+/// The first VIP's address in the office.
+pub const OFFICE_WEB: Party = WEB.mac(OFFICE.mac);
+/// The office's UDP port, which fragments are heard at as well: sandbox 2's 5353.
+pub const OFFICE_DNS: Party = OFFICE_WEB.port(53);
+/// A client in the office that is on the link.
+pub const DESK: Party = Party { mac: Mac([0x02, 0xde, 0, 0, 0, 7]), ip: Ip4([192, 0, 2, 7]), port: 40_000 };
+/// The office's gateway.
+pub const DOOR: Mac = Mac([0x02, 0xd0, 0, 0, 0, 1]);
 /// The first VIP's address in the other VPC: sandbox 3's 8080.
 pub const LAB_WEB: Party = WEB.mac(LAB.mac);
 /// A VIP that only the other VPC has.
@@ -73,7 +112,7 @@ pub const HOST: Party = WEB.ip(198, 51, 100, 1).port(22);
 /// A sandbox, as it sees itself.
 pub const SANDBOX: Party = Party { mac: SLOT_1.peer_mac, ip: SLOT_1.address, port: 8_080 };
 /// Its gateway.
-pub const GATEWAY: Party = Party { mac: SLOT_1.mac, ip: SLOT_1.gateway, port: 0 };
+pub const GATEWAY: Party = Party { mac: SLOT_1.mac, ip: SLOT_1.local, port: 0 };
 /// The client, as a sandbox sees it.
 pub const CLIENT_INSIDE: Party = CLIENT.mac(SLOT_1.mac);
 
@@ -85,10 +124,22 @@ pub const WEB_6: Party<Ip6> = Party { mac: PROD.mac, ip: ip6(0x2001_0db8_0000_00
 pub const FLEET_6: Party<Ip6> = WEB_6.port(443);
 /// A UDP port of the IPv6 VIP: sandbox 2's 5353.
 pub const DNS_6: Party<Ip6> = WEB_6.port(53);
+/// As [`OPEN`].
+pub const OPEN_6: Party<Ip6> = Party { ip: ip6(0x2001_0db8_0000_0051, 12), port: 7_070, ..WEB_6 };
+/// As [`EMPTY`].
+pub const EMPTY_6: Party<Ip6> = WEB_6.port(81);
+/// As [`STICKY`].
+pub const STICKY_6: Party<Ip6> = Party { ip: ip6(0x2001_0db8_0000_0051, 13), ..WEB_6 };
+/// As [`OFFICE_WEB`].
+pub const OFFICE_WEB_6: Party<Ip6> = WEB_6.mac(OFFICE.mac);
+/// As [`DESK`].
+pub const DESK_6: Party<Ip6> = Party { mac: DESK.mac, ip: ip6(0x2001_0db8_0000_0f1c, 7), port: 40_000 };
 /// The host's own IPv6 address.
 pub const HOST_6: Party<Ip6> = Party { mac: PROD.mac, ip: ip6(0x2001_0db8_0000_0051, 1), port: 22 };
 /// The sandbox's IPv6 side.
 pub const SANDBOX_6: Party<Ip6> = Party { mac: SLOT_1.peer_mac, ip: SLOT_1.address6, port: 8_080 };
+/// Its gateway.
+pub const GATEWAY_6: Party<Ip6> = Party { mac: SLOT_1.mac, ip: SLOT_1.local6, port: 0 };
 /// The IPv6 client, as a sandbox sees it.
 pub const CLIENT_6_INSIDE: Party<Ip6> = CLIENT_6.mac(SLOT_1.mac);
 
@@ -108,10 +159,14 @@ pub const TIMES: Times = Times {
 
 /// The hash's secret.
 pub const HASH_KEY: HashKey = HashKey([0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15]);
+/// How many answers a second each interface makes.
+pub const ANSWERS: u32 = 100;
 /// Cells of a Maglev table here: small, prime, and more than a line of the arena.
 pub const CELLS: usize = 101;
 
-const fn ip6(network: u64, host: u64) -> Ip6 {
+/// Any IPv6 address, by network and host.
+#[must_use]
+pub const fn ip6(network: u64, host: u64) -> Ip6 {
     Ip6(((network as u128) << 64 | host as u128).to_be_bytes())
 }
 
@@ -120,11 +175,19 @@ const fn uplink(id: u32, ifindex: u32, vpc: u32) -> Interface {
         egress: Egress { ifindex: IfIndex(ifindex), id: InterfaceId(id), delivery: Delivery::TRANSMIT },
         mac: Mac([0x02, 0xee, 0, 0, 0, ifindex as u8]),
         peer_mac: Mac([0; 6]),
-        address: Ip4([0; 4]),
-        gateway: Ip4([0; 4]),
-        address6: Ip6([0; 16]),
-        gateway6: Ip6([0; 16]),
         zone: Zone::of_vpc(vpc).expect("a small number"),
+        mtu: MTU,
+        vlan: VlanTag::NONE,
+        on_link: 0,
+        on_link6: 0,
+        answers: ANSWERS,
+        address: Ip4([0; 4]),
+        local: Ip4([0; 4]),
+        gateway: Ip4([0; 4]),
+        zero: [0; 4],
+        address6: Ip6([0; 16]),
+        local6: Ip6([0; 16]),
+        gateway6: Ip6([0; 16]),
     }
 }
 
@@ -133,11 +196,12 @@ const fn slot(id: u32, ifindex: u32, binding: u32, delivery: Delivery) -> Interf
         egress: Egress { ifindex: IfIndex(ifindex), id: InterfaceId(id), delivery },
         mac: Mac([0x02, 0x57, 0x45, 0x49, 0x52, 0x01]),
         peer_mac: Mac([0x02, 0x57, 0x45, 0x49, 0x52, 0x02]),
-        address: Ip4([169, 254, 100, 2]),
-        gateway: Ip4([169, 254, 100, 1]),
-        address6: ip6(0xfd57_4549_5200_0000, 2),
-        gateway6: ip6(0xfd57_4549_5200_0000, 1),
         zone: Zone::of_binding(binding).expect("a small number"),
+        address: Ip4([169, 254, 100, 2]),
+        local: Ip4([169, 254, 100, 1]),
+        address6: ip6(0xfd57_4549_5200_0000, 2),
+        local6: ip6(0xfd57_4549_5200_0000, 1),
+        ..uplink(id, ifindex, 0)
     }
 }
 
@@ -153,8 +217,9 @@ pub fn world() -> World {
     // So many that every number of CPUs up to 16 that machines have divides it.
     let family = FamilySizes { flows: 64, half_open: 48 };
     World {
-        interfaces: vec![PROD, LAB, SLOT_1, SLOT_2, SLOT_3],
+        interfaces: INTERFACES.to_vec(),
         image: image(),
+        next_hops: BTreeMap::new(),
         flows: Flows::default(),
         sizes: Sizes { v4: family, v6: family },
         pots: 2,
@@ -174,9 +239,22 @@ pub fn image() -> Image {
         group(vec![]),
         group(vec![target(NOBODY, 8_080)]),
         group(vec![target(three, 8_080)]),
+        group(vec![target(one, 0)]),
+        group(vec![target(one, 0), target(two, 0), target(three, 0)]),
     ];
-    let [web, fleet, dns, empty, gone, lab] = [0, 1, 2, 3, 4, 5].map(GroupId);
-    let listeners = [
+    let listeners = listeners();
+    Image {
+        hash_key: HASH_KEY,
+        times: TIMES,
+        vips: listeners.keys().map(|listener| listener.vip).collect(),
+        listeners,
+        groups,
+    }
+}
+
+fn listeners() -> BTreeMap<Listener, Forward> {
+    let [web, fleet, dns, empty, gone, lab, kept, spread] = [0, 1, 2, 3, 4, 5, 6, 7].map(GroupId);
+    let to_one = [
         (listener(PROD, WEB, TCP), web),
         (listener(PROD, FLEET, TCP), fleet),
         (listener(PROD, DNS, UDP), dns),
@@ -190,17 +268,37 @@ pub fn image() -> Image {
         (listener(PROD, WEB_6, TCP), web),
         (listener(PROD, FLEET_6, TCP), fleet),
         (listener(PROD, DNS_6, UDP), dns),
+        (listener(PROD, EMPTY_6, TCP), empty),
+        (listener(PROD, EMPTY_6, UDP), empty),
+        (listener(PROD, OPEN.port(0), TCP), kept),
+        (listener(PROD, OPEN.port(0), UDP), spread),
+        (listener(PROD, OPEN.port(0), Listener::FRAGMENTS), spread),
+        (listener(PROD, OPEN_6.port(0), TCP), kept),
+        (listener(PROD, OPEN_6.port(0), UDP), spread),
+        (listener(PROD, OPEN_6.port(0), Listener::FRAGMENTS), spread),
+        (listener(OFFICE, OFFICE_WEB, TCP), web),
+        (listener(OFFICE, OFFICE_DNS, UDP), dns),
+        (listener(OFFICE, OFFICE_DNS.port(0), Listener::FRAGMENTS), dns),
+        (listener(OFFICE, OFFICE_WEB_6, TCP), web),
     ];
-    let forward = |(listener, group): (Listener, GroupId)| {
-        (listener, Forward { group, idle: idle(listener.protocol), zero: [0; 2] })
-    };
-    Image {
-        hash_key: HASH_KEY,
-        times: TIMES,
-        vips: listeners.iter().map(|(listener, _)| listener.vip).collect(),
-        listeners: listeners.into_iter().map(forward).collect(),
-        groups,
-    }
+    let forward =
+        |(listener, group): (Listener, GroupId)| (listener, Forward::to(group, idle(listener.protocol)));
+    let sticky = Forward { is_sticky: 1, ..Forward::to(fleet, TCP_IDLE) };
+    let share = |group, up_to| Share { group, up_to };
+    let last = share(fleet, 1_000);
+    let shares = [share(web, 0), share(lab, 300), last, last, last];
+    to_one
+        .into_iter()
+        .map(forward)
+        .chain([
+            (listener(PROD, STICKY, TCP), sticky),
+            (listener(PROD, STICKY.port(443), TCP), sticky),
+            (listener(PROD, STICKY, UDP), sticky),
+            (listener(PROD, STICKY.port(0), Listener::FRAGMENTS), sticky),
+            (listener(PROD, STICKY_6, TCP), sticky),
+            (listener(PROD, WEIGHED, TCP), Forward { shares, ..Forward::to(web, TCP_IDLE) }),
+        ])
+        .collect()
 }
 
 const fn idle(protocol: u8) -> Seconds {
@@ -264,7 +362,7 @@ pub fn flow<A: InTown>(
     };
     FlowImage {
         keys: [A::Key::new(there, protocol, uplink.zone), A::Key::new(back, protocol, slot.zone)],
-        sides: [side(slot, slot.peer_mac, carried(3, 180)), side(uplink, client.mac, carried(2, 120))],
+        sides: [side(slot, client.mac, carried(3, 180)), side(uplink, client.mac, carried(2, 120))],
         phase: Phase::Established,
         fins: [false; 2],
         seen: Now(NOW.0 - 8),

@@ -8,10 +8,10 @@ use weir_dataplane::flows::{FlowState, SideState};
 use weir_dataplane::image::Image;
 use weir_dataplane::{FamilySizes, Sizes};
 use weir_path::Reason;
-use weir_path::addr::InterfaceId;
+use weir_path::addr::{InterfaceId, Mac};
 use weir_path::flow::end::End;
 use weir_path::flow::{Counts, Hop, Key, Key4, Key6, Life, Meta, Phase, RecordId, Side, Stamp};
-use weir_path::tables::Interface;
+use weir_path::tables::{Interface, NextHopId};
 use weir_path::time::{Now, Seconds};
 
 /// A flow, without what may differ from run to run: its record, the record's life, its place, when it is due.
@@ -95,6 +95,8 @@ pub struct World {
     pub interfaces: Vec<Interface>,
     /// The configuration.
     pub image: Image,
+    /// Which stations gateways are, where that is known.
+    pub next_hops: BTreeMap<NextHopId, Mac>,
     /// The flows.
     pub flows: Flows,
     /// How many flows fit.
@@ -144,6 +146,8 @@ pub struct State {
     pub ended: BTreeMap<End, u64>,
     /// The counters of the walks that saw a packet.
     pub walks: BTreeMap<Walk, WalkCounters>,
+    /// Which stations gateways are, where that is known.
+    pub next_hops: BTreeMap<NextHopId, Mac>,
     /// Packets sent out of each interface, where there were any.
     pub sent: BTreeMap<InterfaceId, u64>,
 }
@@ -254,10 +258,10 @@ impl<K: Keyed> FlowImage<K> {
         FlowState { record, life, keys: self.keys, meta, sides }
     }
 
-    /// Where both directions lead: what must never change.
+    /// Where both directions lead: what must never change. Stations on the wire may.
     #[must_use]
-    pub fn way(&self) -> ([K; 2], [Option<Hop>; 2]) {
-        (self.keys, self.sides.map(|side| side.map(|side| side.hop)))
+    pub fn way(&self) -> ([K; 2], [Option<InterfaceId>; 2]) {
+        (self.keys, self.sides.map(|side| side.map(|side| side.hop.interface())))
     }
 }
 

@@ -324,7 +324,10 @@ fn icmp_ignored(g: &mut Grammar, _: &Model) {
     let client = g.client();
     match g.random.below(3) {
         0 => g.at_uplink(PROD, echo_reply(client, WEB).bytes()),
-        1 => g.at_uplink(PROD, ip(client, WEB, Body::Unreachable).payload(&[7; 28]).bytes()),
+        1 => g.at_uplink(
+            PROD,
+            ip(client, WEB, Body::Icmp { kind: [3, 3], word: [0; 4] }).payload(&[7; 28]).bytes(),
+        ),
         _ => {
             let slot = g.slot();
             g.at_slot(slot, echo_request(SANDBOX, client).bytes());

@@ -2,7 +2,7 @@
 //!
 //! Neither the path's parser nor its checksums are used, so that a fault there can't hide here.
 
-use crate::oracle::sum16;
+use crate::oracle::{Sum, checksums, sum16};
 use std::net::IpAddr;
 
 /// IP protocol number of TCP.
@@ -47,7 +47,64 @@ pub struct Frame {
     pub hops: u8,
 }
 
+/// What the path sends.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Sent {
+    /// A segment or a datagram.
+    Frame(Frame),
+    /// An ICMP error to who sent this, with the MACs that the error has: its type, its code, and what it quotes.
+    Error([u8; 2], Frame),
+}
+
+impl Sent {
+    /// Reads back what was sent.
+    ///
+    /// # Errors
+    /// What is wrong with it, lengths and checksums included.
+    pub fn read(bytes: &[u8]) -> Result<Self, String> {
+        let is_v6 = bytes.get(12..14) == Some(&[0x86, 0xdd]);
+        let (protocol_at, icmp, header_len) = if is_v6 { (20, 58, 40) } else { (23, 1, 20) };
+        if bytes.get(protocol_at) != Some(&icmp) {
+            return Frame::read(bytes).map(Self::Frame);
+        }
+        let sums = checksums(bytes);
+        if sums.l4 != Sum::Right || sums.ip == Sum::Wrong {
+            return Err(format!("an error's checksums are {sums:?}: {bytes:02x?}"));
+        }
+        let at = ETHERNET + header_len;
+        let [kind, code] = *bytes.get(at..).and_then(<[u8]>::first_chunk).ok_or("an error cut short")?;
+        let (macs, quoted) = (bytes.get(..ETHERNET), bytes.get(at + 8..));
+        let quoted = [macs.unwrap_or_default(), quoted.unwrap_or_default()].concat();
+        let address = |from: &[u8], is_src: bool| match (is_v6, is_src) {
+            (false, true) => from.get(26..30).map(<[u8]>::to_vec),
+            (false, false) => from.get(30..34).map(<[u8]>::to_vec),
+            (true, true) => from.get(22..38).map(<[u8]>::to_vec),
+            (true, false) => from.get(38..54).map(<[u8]>::to_vec),
+        };
+        if address(bytes, false) != address(&quoted, true) {
+            return Err(format!("an error to somebody else: {bytes:02x?}"));
+        }
+        Ok(Self::Error([kind, code], Frame::read(&quoted)?))
+    }
+}
+
 impl Frame {
+    /// The error that tells its sender that it can't go on: nobody serves it, or it is not allowed.
+    #[must_use]
+    pub const fn refused(self, is_allowed: bool) -> Sent {
+        let [dst, src] = self.macs;
+        let said = match (self.from.0, is_allowed) {
+            (IpAddr::V4(_), true) => [3, 3],
+            (IpAddr::V4(_), false) => [3, 13],
+            (IpAddr::V6(_), true) => [1, 4],
+            (IpAddr::V6(_), false) => [1, 1],
+        };
+        match self.protocol {
+            UDP => Sent::Error(said, Self { macs: [src, dst], ..self }),
+            _ => Sent::Frame(self.reset()),
+        }
+    }
+
     /// A datagram.
     #[must_use]
     pub const fn udp(macs: [[u8; 6]; 2], from: End, to: End) -> Self {

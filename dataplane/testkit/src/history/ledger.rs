@@ -4,7 +4,7 @@
 //! new flow goes to (the same one again while nothing changed), which half-open flow makes way (one that had its
 //! grace), which flow that is over is taken back (only where the table is full). All else must agree exactly.
 
-use super::frame::{ACK, FIN, Frame, RST, SYN, UDP};
+use super::frame::{ACK, FIN, Frame, RST, SYN, Sent, UDP};
 use super::rules::{Both, Flow, SECOND, Says, Stage, Way};
 use super::town::{Config, POTS, Place, Talk, UPLINK, device};
 use super::{places_of, seen};
@@ -26,7 +26,7 @@ const LOOKS: u32 = 8;
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Left {
     pub(super) why: Reason,
-    pub(super) sent: Option<(IfIndex, Frame)>,
+    pub(super) sent: Option<(IfIndex, Sent)>,
 }
 
 /// The flows there must be.
@@ -131,9 +131,11 @@ impl Ledger {
         match way {
             Way::In if !self.config.listens[talk.service] => left.is(Reason::NoListener, None),
             Way::In if opens => self.opening(talk, frame, left, state),
-            Way::Out if opens => left.is(Reason::NotAllowedOut, None),
+            Way::Out if opens => {
+                left.is(Reason::AnsweredNotAllowedOut, Some((device(port), frame.refused(false))))
+            }
             _ if frame.flags & RST != 0 => left.is(Reason::ResetWithoutFlow, None),
-            _ => left.is(Reason::AnsweredReset, Some((device(port), frame.reset()))),
+            _ => left.is(Reason::AnsweredReset, Some((device(port), Sent::Frame(frame.reset())))),
         }
     }
 
@@ -150,7 +152,9 @@ impl Ledger {
         let free: Vec<Place> = targets.iter().copied().filter(|place| !is_taken(place)).collect();
         match left.why {
             Reason::Opened => self.placed(talk, frame, left, &targets, &free),
-            Reason::NoTarget if targets.is_empty() => left.is(Reason::NoTarget, None),
+            Reason::AnsweredNoTarget if targets.is_empty() => {
+                left.is(Reason::AnsweredNoTarget, Some((device(UPLINK), frame.refused(true))))
+            }
             Reason::ReplyCollision if free.len() < targets.len() => left.is(Reason::ReplyCollision, None),
             Reason::FlowTableFull if is_full && gone.is_empty() => {
                 let must_find = is_any_over && self.room.flows <= LOOKS;
@@ -217,7 +221,7 @@ impl Ledger {
         require(self.count(talk.is_v6) < self.room.flows as usize, || "opened in a full table".into())?;
         let leads_to = |place: &&Place| {
             let (slot, _) = place;
-            left.sent == Some((device(1 + slot), talk.translated_inward(frame, **place)))
+            left.sent == Some((device(1 + slot), Sent::Frame(talk.translated_inward(frame, **place))))
         };
         let place =
             free.iter().find(leads_to).ok_or_else(|| format!("sent to none of {free:?}: {left:?}"))?;
@@ -300,7 +304,7 @@ const fn time_is_up(flow: &Flow) -> End {
 }
 
 impl Left {
-    fn is(&self, why: Reason, sent: Option<(IfIndex, Frame)>) -> Result<(), String> {
+    fn is(&self, why: Reason, sent: Option<(IfIndex, Sent)>) -> Result<(), String> {
         let right = Self { why, sent };
         require(*self == right, || format!("it left as\n  {self:?}, but should have as\n  {right:?}"))
     }
@@ -311,11 +315,11 @@ impl Left {
         match way {
             Way::In => {
                 let sent = flow.talk.translated_inward(frame, flow.place);
-                self.is(Reason::ToSlot, Some((device(1 + slot), sent)))
+                self.is(Reason::ToSlot, Some((device(1 + slot), Sent::Frame(sent))))
             }
             Way::Out => {
-                let sent = flow.talk.translated_outward(frame);
-                self.is(Reason::ToWire, Some((device(UPLINK), sent)))
+                let sent = flow.talk.translated_outward(frame, flow.station);
+                self.is(Reason::ToWire, Some((device(UPLINK), Sent::Frame(sent))))
             }
         }
     }

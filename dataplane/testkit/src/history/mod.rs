@@ -17,7 +17,7 @@ mod town;
 use crate::executor::{Walk, run_packet};
 use crate::model::Model;
 use crate::world::{Change, State, World};
-use frame::Frame;
+use frame::{Frame, Sent};
 use ledger::{Ledger, Left, require};
 use std::collections::BTreeMap;
 use story::{Step, Story};
@@ -25,12 +25,15 @@ use town::{Config, POTS, Talk, UPLINK, device};
 pub use weir_dataplane::FamilySizes;
 use weir_path::flow::end::End;
 use weir_path::flow::{Key, Key4, Key6, V4, V6};
-use weir_path::packet;
+use weir_path::frame::Frame as OnWire;
 use weir_path::time::Now;
 use weir_path::{Reason, Verdict};
 
 /// When histories begin: close to where sixteen bits of seconds wrap.
 const BEGINS: u32 = 8 * 65_000;
+
+/// Room for the headers of an error in front of what it quotes.
+const ROOM: usize = 64;
 
 /// Steps of ageing that go once round every table here, whatever there is to end.
 const AGE_STEPS: usize = 8;
@@ -129,11 +132,12 @@ impl Telling {
         let tables = self.model.seen_from(walk, device(port)).on_cpu(self.cpu);
         let mut bytes = frame.bytes();
         let len = bytes.len();
-        let mut on_wire = packet::Frame::new(&mut bytes, len).expect("a buffer of its own length");
+        bytes.resize(len + ROOM, 0);
+        let mut on_wire = OnWire::new(&mut bytes, len).expect("a buffer longer than the packet");
         let verdict = run_packet(&tables, &mut on_wire);
         let why = tables.last_reason().ok_or("the packet left for no reason")?;
         let sent = match verdict {
-            Verdict::Send(egress) => Some((egress.ifindex, Frame::read(on_wire.bytes())?)),
+            Verdict::Send(egress) => Some((egress.ifindex, Sent::read(on_wire.bytes())?)),
             Verdict::Drop | Verdict::Pass => None,
         };
         self.ledger.packet((talk, port), frame, &Left { why, sent }, &self.model.state())

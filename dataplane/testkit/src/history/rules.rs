@@ -3,7 +3,8 @@
 //! The rules, in short. TCP: a SYN opens; a SYN-ACK that acknowledges it answers; an acknowledgement of the SYN-ACK
 //! establishes; both FINs close; a RST in the receiver's window resets, and traffic restores. UDP: an answer
 //! establishes. Silence ends: so many seconds in each stage. An established flow's record is looked at by a
-//! direction's packets once in a sixty-fourth of its timeout and a second; SYN, FIN and RST look always.
+//! direction's packets once in a sixty-fourth of its timeout and a second; SYN, FIN and RST look always, and so does what
+//! comes from another station than before, which answers go to from then on.
 
 use super::frame::{ACK, FIN, Frame, RST, SYN, TCP, UDP};
 use super::town::{Place, Talk};
@@ -78,6 +79,8 @@ impl<T: Copy> Both<T> {
 pub(super) struct Flow {
     pub(super) talk: Talk,
     pub(super) place: Place,
+    /// Who its packets from the wire come from, and go to.
+    pub(super) station: [u8; 6],
     pub(super) stage: Stage,
     pub(super) opened: u64,
     pub(super) heard: u64,
@@ -108,6 +111,7 @@ impl Flow {
         let mut flow = Self {
             talk,
             place,
+            station: frame.macs[1],
             stage: Stage::New,
             opened: now,
             heard: now,
@@ -147,7 +151,8 @@ impl Flow {
     /// The flow hears a packet of its own.
     pub(super) fn hear(&mut self, way: Way, frame: &Frame, times: [u16; 3], now: u64) -> Says {
         let is_control = frame.protocol == TCP && frame.flags & (SYN | FIN | RST) != 0;
-        if is_control || now / SECOND >= self.looks_at.of(way) {
+        let is_from_another = way == Way::In && frame.macs[1] != self.station;
+        if is_control || is_from_another || now / SECOND >= self.looks_at.of(way) {
             if self.is_expired(times, now) {
                 return Says::Expired;
             }
@@ -163,6 +168,9 @@ impl Flow {
             } else {
                 self.segment(way, frame, now);
             }
+        }
+        if is_from_another {
+            self.station = frame.macs[1];
         }
         self.count(way, frame);
         Says::GoesOn

@@ -28,11 +28,12 @@ fn flow<K: Keyed>(image: &FlowImage<K>) -> Option<Flow> {
     let place = place(&talk, &reply)?;
     let [Some(there), Some(back)] = image.sides else { return None };
     let (slot, _) = place;
-    let is_right = there.hop == hop(1 + slot, town::sandbox_mac(slot))
-        && back.hop == hop(town::UPLINK, talk.client_mac());
+    let station = back.hop.station().0;
+    let is_right = there.hop == hop(1 + slot, station) && back.hop == hop(town::UPLINK, station);
     is_right.then_some(Flow {
         talk,
         place,
+        station,
         stage: stage(image.phase)?,
         opened: u64::from(image.opened.0),
         heard: u64::from(image.seen.0),

@@ -211,7 +211,15 @@ impl Story {
         };
         let shift = if flags & SYN == 0 { None } else { self.shift() };
         match way {
-            Way::In => Step::Packet(flow.talk, UPLINK, flow.talk.inward(flags, [seq, ack], shift)),
+            Way::In => {
+                let mut frame = flow.talk.inward(flags, [seq, ack], shift);
+                let [_, station] = &mut frame.macs;
+                *station = flow.station;
+                if self.random.once_in(10) {
+                    *station = *self.random.pick(&[flow.talk.client_mac(), flow.talk.other_mac()]);
+                }
+                Step::Packet(flow.talk, UPLINK, frame)
+            }
             Way::Out => {
                 let (slot, _) = flow.place;
                 Step::Packet(flow.talk, 1 + slot, flow.talk.outward(flow.place, flags, [seq, ack], shift))

@@ -74,6 +74,13 @@ impl Talk {
         [2, 0xc1, self.is_v6 as u8, self.vip, high, low]
     }
 
+    /// The client's other router.
+    pub(super) const fn other_mac(&self) -> [u8; 6] {
+        let [_, _, rest @ ..] = self.client_mac();
+        let [a, b, c, d] = rest;
+        [2, 0xc2, a, b, c, d]
+    }
+
     /// A segment or a datagram to the VIP.
     pub(super) fn inward(&self, flags: u8, numbers: [u32; 2], shift: Option<u8>) -> Frame {
         let macs = [UPLINK_MAC, self.client_mac()];
@@ -113,9 +120,9 @@ impl Talk {
         frame.translated(macs, self.client_end(), (sandbox(self.is_v6), port))
     }
 
-    /// What an outward frame becomes.
-    pub(super) fn translated_outward(&self, frame: &Frame) -> Frame {
-        frame.translated([self.client_mac(), UPLINK_MAC], self.vip_end(), self.client_end())
+    /// What an outward frame becomes, to the station that the client was last heard from.
+    pub(super) fn translated_outward(&self, frame: &Frame, station: [u8; 6]) -> Frame {
+        frame.translated([station, UPLINK_MAC], self.vip_end(), self.client_end())
     }
 }
 
@@ -182,7 +189,7 @@ impl Config {
                 let listener = Listener { vip, port: L4Port::new(port), protocol, zero: 0 };
                 let group = GroupId(service as u32);
                 let idle = Seconds(self.idle[service]);
-                image.listeners.insert(listener, Forward { group, idle, zero: [0; 2] });
+                image.listeners.insert(listener, Forward::to(group, idle));
             }
         }
         image
@@ -222,6 +229,7 @@ pub(super) fn world(config: &Config, room: FamilySizes, now: u32) -> World {
     World {
         interfaces,
         image: config.image(),
+        next_hops: BTreeMap::new(),
         flows: Flows::default(),
         sizes: Sizes { v4: room, v6: room },
         pots: POTS,
@@ -234,5 +242,5 @@ pub(super) const POTS: u32 = 2;
 
 fn interface(port: usize, mac: [u8; 6], zone: Zone) -> Interface {
     let egress = Egress { ifindex: device(port), id: id(port), delivery: Delivery::TRANSMIT };
-    Interface { egress, mac: Mac(mac), zone, ..Interface::default() }
+    Interface { egress, mac: Mac(mac), zone, mtu: 1_500, answers: u32::MAX / 8, ..Interface::default() }
 }

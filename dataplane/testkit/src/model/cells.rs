@@ -4,7 +4,7 @@ use super::flows::{EntryAt, Kept, RecordAt, Which, WordAt};
 use super::watch::{Op, Watch};
 use weir_path::addr::{L4Port, Zone};
 use weir_path::flow::store::{EntryCell, RecordCell};
-use weir_path::flow::{Counts, Ends, Hop, Key, Meta, Side};
+use weir_path::flow::{Counts, Ends, Hop, Key, Meta, Part, Side};
 use weir_path::hash::HashKey;
 
 impl<'a, F: Kept, W: Watch> EntryCell<F> for EntryAt<'a, F, W> {
@@ -25,6 +25,10 @@ impl<'a, F: Kept, W: Watch> EntryCell<F> for EntryAt<'a, F, W> {
 
     fn hop(self) -> Hop {
         self.watch.access(Op::Hop, || self.table.element(self.at).side.hop)
+    }
+
+    fn set_hop(self, hop: Hop) {
+        self.watch.access(Op::SetHop, || self.table.write_side(self.at, |side| side.hop = hop));
     }
 
     fn acknowledged(self) -> u32 {
@@ -82,8 +86,8 @@ impl<'a, F: Kept, W: Watch> RecordCell<F> for RecordAt<'a, F, W> {
         });
     }
 
-    fn hash(self, secret: HashKey) -> u64 {
-        self.watch.access(Op::ReadRecord, || self.table.read(self.id).key(Side::Original).hash(secret))
+    fn hash(self, part: Part, secret: HashKey) -> u64 {
+        self.watch.access(Op::ReadRecord, || self.table.read(self.id).key(Side::Original).hash(part, secret))
     }
 
     fn answer_from(self, address: F::Address, port: L4Port, zone: Zone) {

@@ -14,22 +14,35 @@ use weir_path::time::Now;
 use zerocopy::FromZeros;
 
 /// A family that the model keeps flows of.
-pub trait Kept: Stored<Key: Keyed + Answer> + std::fmt::Debug {
+pub trait Kept: Stored<Key: Keyed + Answer, Datagram: std::fmt::Debug> + std::fmt::Debug {
     /// The access that reads what a direction's packets become.
     fn rewrite<W: Watch>(watch: &W, really: impl FnOnce() -> Ends<Self::Address>) -> Ends<Self::Address>;
+
+    /// The access that reads where a datagram's fragments go.
+    fn datagram<W: Watch>(
+        watch: &W,
+        really: impl FnOnce() -> Option<Self::Datagram>,
+    ) -> Option<Self::Datagram>;
 }
 
-impl Kept for V4 {
-    fn rewrite<W: Watch>(watch: &W, really: impl FnOnce() -> Ends<Self::Address>) -> Ends<Self::Address> {
-        watch.access(Op::Rewrite, really)
-    }
+macro_rules! kept {
+    ($($Family:ty),+) => {
+        $(impl Kept for $Family {
+            fn rewrite<W: Watch>(watch: &W, really: impl FnOnce() -> Ends<Self::Address>) -> Ends<Self::Address> {
+                watch.access(Op::Rewrite, really)
+            }
+
+            fn datagram<W: Watch>(
+                watch: &W,
+                really: impl FnOnce() -> Option<Self::Datagram>,
+            ) -> Option<Self::Datagram> {
+                watch.access(Op::Datagram, really)
+            }
+        })+
+    };
 }
 
-impl Kept for V6 {
-    fn rewrite<W: Watch>(watch: &W, really: impl FnOnce() -> Ends<Self::Address>) -> Ends<Self::Address> {
-        watch.access(Op::Rewrite, really)
-    }
-}
+kept!(V4, V6);
 
 /// The tables of one family.
 #[derive(Clone, Debug)]
@@ -44,6 +57,8 @@ pub struct FlowModel<F: Kept> {
     words: RefCell<BTreeMap<RoomWord, u64>>,
     /// Where the ageing walk stands.
     pub(super) next_to_age: Cell<u32>,
+    /// Where fragments without ports go.
+    pub(super) datagrams: RefCell<BTreeMap<F::Key, F::Datagram>>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -71,6 +86,7 @@ impl<F: Kept> FlowModel<F> {
             records: RefCell::default(),
             words: RefCell::default(),
             next_to_age: Cell::new(0),
+            datagrams: RefCell::default(),
         }
     }
 
@@ -228,6 +244,7 @@ impl<F: Kept> FlowModel<F> {
         let words = self.words.borrow();
         let mut words = words.iter().filter(|(_, word)| **word != 0);
         write!(to, "{entries:?}{elements:?}{:?}{:?}", self.removed.borrow(), self.records.borrow())?;
+        write!(to, "{:?}", self.datagrams.borrow())?;
         words.try_for_each(|word| write!(to, "{word:?}"))
     }
 }

@@ -17,17 +17,18 @@ use crate::world::{Change, FlowImage, Flows, Keyed, State, WalkCounters, World};
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use weir_dataplane::image::{Arena, Image, MAX_IFINDEX, MAX_INTERFACES};
-use weir_path::addr::{IfIndex, InterfaceId};
+use weir_path::addr::{IfIndex, InterfaceId, Mac};
 use weir_path::flow::end::End;
 use weir_path::flow::{RecordId, V4, V6};
 use weir_path::hash::HashKey;
-use weir_path::tables::{Forward, Half, Interface, Listener, Vip};
+use weir_path::packet::VlanTag;
+use weir_path::tables::{Forward, Half, Interface, Listener, NextHopId, Vip};
 use weir_path::time::{Now, Times};
 
 /// All tables.
 #[derive(Clone, Debug)]
 pub struct Model {
-    by_ifindex: BTreeMap<IfIndex, InterfaceId>,
+    by_device: BTreeMap<(IfIndex, VlanTag), InterfaceId>,
     interfaces: BTreeMap<InterfaceId, Interface>,
     not_in_use: Interface,
     halves: [Configuration; 2],
@@ -35,6 +36,10 @@ pub struct Model {
     now: Cell<Now>,
     v4: FlowModel<V4>,
     v6: FlowModel<V6>,
+    next_hops: RefCell<BTreeMap<NextHopId, Mac>>,
+    buckets: RefCell<BTreeMap<InterfaceId, u64>>,
+    /// How many datagrams were given an identification.
+    datagrams: Cell<u32>,
     opened: Cell<u64>,
     ended: RefCell<BTreeMap<End, u64>>,
     walks: RefCell<BTreeMap<Walk, WalkCounters>>,
@@ -80,7 +85,7 @@ impl Model {
     #[must_use]
     pub fn new(world: &World) -> Self {
         let mut model = Self {
-            by_ifindex: BTreeMap::new(),
+            by_device: BTreeMap::new(),
             interfaces: BTreeMap::new(),
             not_in_use: Interface::default(),
             halves: Default::default(),
@@ -88,12 +93,16 @@ impl Model {
             now: Cell::new(world.now),
             v4: FlowModel::new(world.sizes.v4, world.pots),
             v6: FlowModel::new(world.sizes.v6, world.pots),
+            next_hops: RefCell::default(),
+            buckets: RefCell::default(),
+            datagrams: Cell::new(0),
             opened: Cell::new(0),
             ended: RefCell::default(),
             walks: RefCell::default(),
             sent: RefCell::default(),
         };
         world.interfaces.iter().for_each(|interface| model.bind(interface));
+        model.next_hops.borrow_mut().extend(&world.next_hops);
         world.states().iter().for_each(|flow| model.v4.insert(flow));
         world.states().iter().for_each(|flow| model.v6.insert(flow));
         model.apply(&world.image);
@@ -154,10 +163,10 @@ impl Model {
         self.now.get()
     }
 
-    /// The interface that packets come in by at this device.
+    /// The interface that untagged packets come in by at this device.
     #[must_use]
     pub fn interface_at(&self, device: IfIndex) -> Option<&Interface> {
-        self.interfaces.get(self.by_ifindex.get(&device)?)
+        self.interfaces.get(self.by_device.get(&(device, VlanTag::NONE))?)
     }
 
     /// Everything that can be read out.
@@ -171,6 +180,7 @@ impl Model {
             opened: self.opened.get(),
             ended: self.ended.borrow().clone(),
             walks: self.walks.borrow().clone(),
+            next_hops: self.next_hops.borrow().clone(),
             sent: self.sent.borrow().clone(),
         }
     }
@@ -182,6 +192,7 @@ impl Model {
     pub fn write_down(&self, to: &mut impl std::fmt::Write) -> std::fmt::Result {
         self.v4.write_down(to)?;
         self.v6.write_down(to)?;
+        write!(to, "{:?} {:?} {:?}", self.next_hops, self.buckets, self.datagrams)?;
         write!(to, "{} {:?} {:?} {:?} {:?}", self.epoch, self.now, self.opened, self.ended, self.walks)
     }
 
@@ -204,8 +215,15 @@ impl Model {
     fn bind(&mut self, interface: &Interface) {
         let egress = interface.egress;
         assert!(egress.id.0 < MAX_INTERFACES && egress.ifindex.0 < MAX_IFINDEX, "{egress:?} does not fit");
-        self.by_ifindex.insert(egress.ifindex, egress.id);
-        self.interfaces.insert(egress.id, *interface);
+        self.by_device.insert((egress.ifindex, interface.vlan), egress.id);
+        let before = self.interfaces.insert(egress.id, *interface).unwrap_or_default();
+        let mut next_hops = self.next_hops.borrow_mut();
+        if before.gateway != interface.gateway {
+            next_hops.remove(&NextHopId::gateway(egress.id));
+        }
+        if before.gateway6 != interface.gateway6 {
+            next_hops.remove(&NextHopId::gateway6(egress.id));
+        }
     }
 
     fn half(&self, half: Half) -> &Configuration {

@@ -7,16 +7,18 @@ use crate::executor::Walk;
 use std::cell::Cell;
 use weir_dataplane::image::MAX_INTERFACES;
 use weir_path::Reason;
-use weir_path::addr::{IfIndex, InterfaceId};
+use weir_path::addr::{IfIndex, InterfaceId, Mac};
 use weir_path::flow::end::{End, end};
 use weir_path::flow::room::age;
 use weir_path::flow::store::{Flows, RecordCell, Room, RoomWord, Word};
 use weir_path::flow::{Counts, Hop, Life, RecordId, Side};
 use weir_path::hash::HashKey;
 use weir_path::layout::{ENDED_IN_A_STEP, LOOKED_AT_IN_A_STEP};
+use weir_path::packet::VlanTag;
+use weir_path::rate;
 use weir_path::tables::{
     Claim, Clock, Counters, Forward, Group, GroupId, Half, Interface, Interfaces, Listener, Listeners,
-    Target, Vip,
+    NextHop, NextHopId, Target, Vip,
 };
 use weir_path::time::{Now, Times};
 
@@ -98,8 +100,8 @@ impl<'a, W: Watch> View<'a, W> {
 }
 
 impl<W: Watch> Interfaces for View<'_, W> {
-    fn arrival(&self) -> Option<&Interface> {
-        self.interface(*self.model.by_ifindex.get(&self.arrival)?)
+    fn arrival(&self, tag: VlanTag) -> Option<&Interface> {
+        self.interface(*self.model.by_device.get(&(self.arrival, tag))?)
     }
 
     fn interface(&self, id: InterfaceId) -> Option<&Interface> {
@@ -107,6 +109,23 @@ impl<W: Watch> Interfaces for View<'_, W> {
             return None;
         }
         Some(self.model.interfaces.get(&id).unwrap_or(&self.model.not_in_use))
+    }
+
+    fn next_hop(&self, id: NextHopId) -> NextHop {
+        let station = || self.model.next_hops.borrow().get(&id).copied();
+        self.watch.access(Op::NextHop, || station().map_or(NextHop::UNRESOLVED, NextHop::resolved))
+    }
+
+    fn learn(&self, id: NextHopId, station: Mac) {
+        self.watch.access(Op::Learn, || {
+            self.model.next_hops.borrow_mut().insert(id, station);
+        });
+    }
+
+    fn may_answer(&self, here: &Interface) -> bool {
+        let now = self.now();
+        let bucket = Bucket { model: self.model, id: here.egress.id };
+        self.watch.access(Op::Bucket, || rate::take(bucket, now, here.answers))
     }
 }
 
@@ -123,8 +142,8 @@ impl<W: Watch> Listeners for View<'_, W> {
         self.half(half).vips.contains(vip)
     }
 
-    fn listener(&self, half: Half, listener: &Listener) -> Option<Forward> {
-        self.half(half).listeners.get(listener).copied()
+    fn listener(&self, half: Half, listener: &Listener) -> Option<&Forward> {
+        self.half(half).listeners.get(listener)
     }
 
     fn times(&self, half: Half) -> Times {
@@ -221,6 +240,26 @@ impl<'a, F: Held, W: Watch> Flows<F> for View<'a, W> {
         is_there.then_some(WordAt { table, watch, which: Which::Room(which) })
     }
 
+    fn datagram(&self, key: &F::Key) -> Option<F::Datagram> {
+        let table: &FlowModel<F> = F::table(self.model);
+        F::datagram(self.watch, || table.datagrams.borrow().get(key).copied())
+    }
+
+    fn note_datagram(&self, key: &F::Key, datagram: &F::Datagram) {
+        let table: &FlowModel<F> = F::table(self.model);
+        self.watch.access(Op::Datagram, || {
+            table.datagrams.borrow_mut().insert(*key, *datagram);
+        });
+    }
+
+    fn next_datagram(&self) -> u32 {
+        self.watch.access(Op::Datagram, || {
+            let count = self.model.datagrams.get();
+            self.model.datagrams.set(count.wrapping_add(1));
+            count
+        })
+    }
+
     fn made(&self) {
         self.watch.access(Op::Tell, || self.model.opened.set(self.model.opened.get() + 1));
     }
@@ -229,5 +268,32 @@ impl<'a, F: Held, W: Watch> Flows<F> for View<'a, W> {
         self.watch.access(Op::Tell, || {
             *self.model.ended.borrow_mut().entry(why).or_default() += 1;
         });
+    }
+}
+
+/// The word that says how many answers an interface has left.
+#[derive(Clone, Copy)]
+struct Bucket<'a> {
+    model: &'a Model,
+    id: InterfaceId,
+}
+
+impl Word for Bucket<'_> {
+    fn load(self) -> u64 {
+        self.model.buckets.borrow().get(&self.id).copied().unwrap_or_default()
+    }
+
+    fn swap(self, from: u64, to: u64) -> bool {
+        let is_it = self.load() == from;
+        if is_it {
+            self.model.buckets.borrow_mut().insert(self.id, to);
+        }
+        is_it
+    }
+
+    fn add(self, number: u64) -> u64 {
+        let was = self.load();
+        self.model.buckets.borrow_mut().insert(self.id, was.wrapping_add(number));
+        was
     }
 }

@@ -2,8 +2,8 @@
 //! let another CPU come in between.
 
 use weir_path::addr::{Ip4, Ip6};
-use weir_path::flow::{Counts, Ends, Hop, Key4, Key6, Meta};
-use weir_path::tables::{Claim, Half};
+use weir_path::flow::{Counts, Datagram4, Datagram6, Ends, Hop, Key4, Key6, Meta};
+use weir_path::tables::{Claim, Half, NextHop};
 use weir_path::time::{Now, Times};
 use zerocopy::{FromBytes, IntoBytes};
 
@@ -34,6 +34,8 @@ pub enum Op {
     Rewrite,
     /// An entry's next hop is read.
     Hop,
+    /// An entry's next hop is written.
+    SetHop,
     /// An entry's acknowledgement number is read or written.
     Acknowledged,
     /// An entry's counts are read.
@@ -56,6 +58,14 @@ pub enum Op {
     SwapWord,
     /// A word around the records is added to.
     AddWord,
+    /// A gateway's station is read.
+    NextHop,
+    /// A gateway's station is learnt.
+    Learn,
+    /// The note of a fragmented datagram is read or written, or such datagrams are counted.
+    Datagram,
+    /// An answer is taken from what may be said.
+    Bucket,
     /// A packet is counted, in a counter that is never read by the path.
     Statistics,
 }
@@ -64,7 +74,7 @@ impl Op {
     /// Whether it makes a difference to others when this happens.
     #[must_use]
     pub const fn is_shared(self) -> bool {
-        !matches!(self, Self::Times | Self::Now | Self::Statistics | Self::Tell)
+        !matches!(self, Self::Times | Self::Now | Self::Statistics | Self::Tell | Self::Bucket)
     }
 }
 
@@ -85,7 +95,7 @@ impl Watch for Quiet {
 }
 
 /// An answer, written down.
-pub type Note = [u8; 48];
+pub type Note = [u8; 64];
 
 /// What an access answers.
 pub trait Answer: Sized {
@@ -96,7 +106,7 @@ pub trait Answer: Sized {
 }
 
 /// An answer that is no answer: what is told to a run whose further way does not count.
-pub const NOTHING: Note = [0; 48];
+pub const NOTHING: Note = [0; 64];
 
 macro_rules! answers {
     ($($type:ty),+) => {
@@ -115,7 +125,7 @@ macro_rules! answers {
     };
 }
 
-answers!(u8, u32, u64, Ends<Ip4>, Ends<Ip6>, Key4, Key6, Hop, Counts, Meta, Now, Times);
+answers!(u8, u32, u64, Ends<Ip4>, Ends<Ip6>, Key4, Key6, Hop, Counts, Meta, NextHop, Now, Times);
 
 impl Answer for () {
     fn note(&self) -> Note {
@@ -164,6 +174,30 @@ impl Answer for Claim {
     }
 }
 
+/// A note, and behind it whether there is anything.
+macro_rules! notes {
+    ($($Datagram:ty),+) => {
+        $(impl Answer for Option<$Datagram> {
+            fn note(&self) -> Note {
+                let mut note = NOTHING;
+                if let Some(datagram) = self {
+                    let bytes = [&[1; 8], datagram.as_bytes()].concat();
+                    note.iter_mut().zip(bytes).for_each(|(place, byte)| *place = byte);
+                }
+                note
+            }
+
+            fn of(note: &Note) -> Self {
+                let (is_there, rest) = note.split_first_chunk::<8>().expect("a note is longer");
+                let datagram = || <$Datagram>::read_from_prefix(rest).expect("it was written down").0;
+                (*is_there != [0; 8]).then(datagram)
+            }
+        })+
+    };
+}
+
+notes!(Datagram4, Datagram6);
+
 impl Answer for Option<usize> {
     fn note(&self) -> Note {
         self.map_or(0, |at| at as u64 + 1).note()
@@ -185,6 +219,9 @@ mod tests {
         }
         for at in [None, Some(0), Some(7)] {
             assert_eq!(Option::<usize>::of(&at.note()), at);
+        }
+        for datagram in [None, Some(Datagram6::default())] {
+            assert_eq!(Option::<Datagram6>::of(&datagram.note()), datagram);
         }
         let counts = Counts { packets: 3, bytes: 1 << 40 };
         assert_eq!(Counts::of(&counts.note()), counts);

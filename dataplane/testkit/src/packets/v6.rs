@@ -14,6 +14,8 @@ pub struct Packet6 {
     flow_label: u32,
     payload: Vec<u8>,
     body: Body,
+    /// Extension headers: the number of each, and its bytes but for the first, which names the next one.
+    extensions: Vec<(u8, Vec<u8>)>,
 }
 
 /// A TCP segment with an ACK, unless told otherwise.
@@ -32,7 +34,16 @@ pub fn udp6(from: Party<Ip6>, to: Party<Ip6>) -> Packet6 {
 /// Any IPv6 packet.
 #[must_use]
 pub fn packet6(from: Party<Ip6>, to: Party<Ip6>, body: Body) -> Packet6 {
-    Packet6 { from, to, hop_limit: 64, traffic_class: 0, flow_label: 0, payload: Vec::new(), body }
+    Packet6 {
+        from,
+        to,
+        hop_limit: 64,
+        traffic_class: 0,
+        flow_label: 0,
+        payload: Vec::new(),
+        body,
+        extensions: Vec::new(),
+    }
 }
 
 impl Packet6 {
@@ -58,6 +69,23 @@ impl Packet6 {
     #[must_use]
     pub fn payload(self, payload: &[u8]) -> Self {
         Self { payload: payload.to_vec(), ..self }
+    }
+
+    /// With one more extension header, the last so far: its number, and all its bytes but the first, which names the
+    /// next one and is written by itself.
+    #[must_use]
+    pub fn extension(mut self, number: u8, bytes: &[u8]) -> Self {
+        self.extensions.push((number, bytes.to_vec()));
+        self
+    }
+
+    /// With options of this many bytes, header included, that say nothing: a multiple of eight.
+    #[must_use]
+    pub fn options(self, number: u8, len: usize) -> Self {
+        const PADDING: u8 = 1;
+        let mut bytes = vec![(len / 8 - 1) as u8, PADDING, (len - 4) as u8];
+        bytes.resize(len - 1, 0);
+        self.extension(number, &bytes)
     }
 
     /// With these TCP control bits. Does nothing to what isn't TCP.
@@ -93,6 +121,12 @@ impl Packet6 {
         self
     }
 
+    /// UDP that says "no checksum", which IPv6 allows in tunnels alone (RFC 8200 section 8.1).
+    #[must_use]
+    pub fn without_checksum(self) -> Self {
+        Self { body: Body::Udp { checksum: false }, ..self }
+    }
+
     /// With these TCP options, a multiple of four bytes.
     #[must_use]
     pub fn tcp_options(mut self, new: &[u8]) -> Self {
@@ -111,9 +145,31 @@ impl Packet6 {
         let header = self.header(0);
         let l4 = self.l4(&header);
         let mut bytes = ethernet(self.to.mac, self.from.mac, EtherType::IPV6);
-        bytes.extend_from_slice(&self.header(l4.len()).to_bytes());
+        bytes.extend_from_slice(&self.chained(l4.len()).to_bytes());
+        let numbers = self.extensions.iter().skip(1).map(|(number, _)| *number);
+        let next = numbers.chain([self.protocol()]);
+        for ((_, header), next) in self.extensions.iter().zip(next) {
+            bytes.push(next);
+            bytes.extend_from_slice(header);
+        }
         bytes.extend(l4);
         bytes
+    }
+
+    /// The header with the extension headers behind it.
+    fn chained(&self, l4_len: usize) -> Ipv6Header {
+        let extensions: usize = self.extensions.iter().map(|(_, bytes)| 1 + bytes.len()).sum();
+        let first = self.extensions.first().map_or(self.protocol(), |(number, _)| *number);
+        Ipv6Header { next_header: IpNumber(first), ..self.header(extensions + l4_len) }
+    }
+
+    const fn protocol(&self) -> u8 {
+        match self.body {
+            Body::Tcp { .. } => 6,
+            Body::Udp { .. } => 17,
+            Body::EchoRequest | Body::EchoReply | Body::Icmp { .. } => 58,
+            Body::Protocol(number) => number,
+        }
     }
 
     fn header(&self, payload_len: usize) -> Ipv6Header {
@@ -121,12 +177,7 @@ impl Packet6 {
             traffic_class: self.traffic_class,
             flow_label: Ipv6FlowLabel::try_new(self.flow_label).expect("twenty bits of label"),
             payload_length: u16::try_from(payload_len).expect("a payload of less than 64 KiB"),
-            next_header: IpNumber(match self.body {
-                Body::Tcp { .. } => 6,
-                Body::Udp { .. } => 17,
-                Body::EchoRequest | Body::EchoReply | Body::Unreachable => 58,
-                Body::Protocol(number) => number,
-            }),
+            next_header: IpNumber(self.protocol()),
             hop_limit: self.hop_limit,
             source: self.from.ip.0,
             destination: self.to.ip.0,
@@ -152,7 +203,9 @@ impl Packet6 {
             }
             Body::EchoRequest => self.icmp(Icmpv6Type::EchoRequest(ECHO)),
             Body::EchoReply => self.icmp(Icmpv6Type::EchoReply(ECHO)),
-            Body::Unreachable => self.icmp(Icmpv6Type::Unknown { type_u8: 1, code_u8: 4, bytes5to8: [0; 4] }),
+            &Body::Icmp { kind: [type_u8, code_u8], word: bytes5to8 } => {
+                self.icmp(Icmpv6Type::Unknown { type_u8, code_u8, bytes5to8 })
+            }
             Body::Protocol(_) => Vec::new(),
         };
         bytes.extend_from_slice(&self.payload);
