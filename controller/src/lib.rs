@@ -6,7 +6,7 @@
 //! ```
 //!
 //! [`plan`] and [`compile`] are pure. [`host`] speaks netlink and enters namespaces; [`store`] keeps what must
-//! survive the process; [`daemon`] is the loop; [`get`] reads the pinned tables and [`events`]
+//! survive the process; `neighbours` says what programs can't; [`daemon`] is the loop; [`get`] reads the pinned tables and [`events`]
 //! follows the flows that end, beside a dead daemon too.
 
 pub mod cli;
@@ -16,5 +16,6 @@ pub mod daemon;
 pub mod events;
 pub mod get;
 pub mod host;
+mod neighbours;
 pub mod plan;
 pub mod store;

@@ -27,44 +27,45 @@ impl fmt::Display for Other {
     }
 }
 
-/// The program with this number, if it is loaded and not Weir's.
-///
-/// # Errors
-/// [`Error::Load`]: the kernel can't be asked; [`Error::Pin`].
-pub fn by_id(pin_dir: &Path, id: ProgramId) -> Result<Option<Other>, Error> {
-    if own(pin_dir)?.contains(&id) {
-        return Ok(None);
-    }
-    for program in loaded_programs() {
-        // One that goes while the others are asked for is none.
-        let Ok(program) = program else { continue };
-        if program.id() == id.0 {
-            return Ok(Some(Other { id, name: name(program.name_as_str()) }));
-        }
-    }
-    Ok(None)
-}
+/// The programs that are Weir's. Read once for many devices: what is pinned may be thousands of links.
+#[derive(Clone, Debug)]
+pub struct Ours(BTreeSet<ProgramId>);
 
-/// The programs of others on a device's TC ingress, in the order that they run in (TCX alone: those of `tc filter`
-/// run behind them).
-///
-/// # Errors
-/// [`Error::Load`]: the kernel can't be asked; [`Error::Pin`].
-pub fn on_tc(pin_dir: &Path, device: &str) -> Result<Vec<Other>, Error> {
-    let own = own(pin_dir)?;
-    let (_, programs) = SchedClassifier::query_tcx(device, TcAttachType::Ingress).map_err(Error::load)?;
-    let others =
-        programs.into_iter().map(|it| Other { id: ProgramId(it.id()), name: name(it.name_as_str()) });
-    Ok(others.filter(|other| !own.contains(&other.id)).collect())
+impl Ours {
+    /// The programs of the links that are pinned under `pin_dir`.
+    ///
+    /// # Errors
+    /// [`Error::Pin`].
+    pub fn read(pin_dir: &Path) -> Result<Self, Error> {
+        let links = pins::entries(&Pins::new(pin_dir).links)?;
+        let programs: Result<Vec<_>, _> = links.iter().map(|link| pins::linked_program(link)).collect();
+        Ok(Self(programs?.into_iter().flatten().collect()))
+    }
+
+    /// The program with this number, if it is not Weir's. Without a name where the kernel doesn't tell it.
+    #[must_use]
+    pub fn other(&self, id: ProgramId) -> Option<Other> {
+        if self.0.contains(&id) {
+            return None;
+        }
+        // One that goes while the others are asked for is none.
+        let known = loaded_programs().flatten().find(|program| program.id() == id.0);
+        Some(Other { id, name: name(known.as_ref().and_then(|program| program.name_as_str())) })
+    }
+
+    /// The programs of others on a device's TC ingress, in the order that they run in (TCX alone: those of `tc
+    /// filter` run behind them).
+    ///
+    /// # Errors
+    /// [`Error::Load`]: the kernel can't be asked.
+    pub fn others_on_tc(&self, device: &str) -> Result<Vec<Other>, Error> {
+        let (_, programs) = SchedClassifier::query_tcx(device, TcAttachType::Ingress).map_err(Error::load)?;
+        let others =
+            programs.into_iter().map(|it| Other { id: ProgramId(it.id()), name: name(it.name_as_str()) });
+        Ok(others.filter(|other| !self.0.contains(&other.id)).collect())
+    }
 }
 
 fn name(known: Option<&str>) -> String {
     known.unwrap_or_default().to_owned()
-}
-
-/// The programs of the links that are pinned under `pin_dir`.
-fn own(pin_dir: &Path) -> Result<BTreeSet<ProgramId>, Error> {
-    let links = pins::entries(&Pins::new(pin_dir).links)?;
-    let programs: Result<Vec<_>, _> = links.iter().map(|link| pins::linked_program(link)).collect();
-    Ok(programs?.into_iter().flatten().collect())
 }

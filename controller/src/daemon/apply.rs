@@ -7,9 +7,11 @@ use crate::host::{Resolved, SlotDevice};
 use crate::plan::{self, Observed, Plan, Point, Step};
 use crate::store::SlotRecord;
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use tracing::{info, warn};
 use weir_dataplane::flows::{FlowId, FlowState};
 use weir_dataplane::image::Image;
+use weir_dataplane::others::Ours;
 use weir_dataplane::{AttachPoint, Attachment, Dataplane, Error, Tables};
 use weir_path::addr::{IfIndex, InterfaceId};
 use weir_path::flow::{Stamp, V4, V6};
@@ -35,6 +37,9 @@ pub(super) fn apply(
     let image = compile::compile(config, hash_key, &slots);
     let epoch = all_or_nothing(dataplane, &plan, &observed, resolved, &image)?;
     info!(epoch, listeners = config.listeners.len(), slots = slots.len(), "configuration applied");
+    if let Err(error) = report_others(&config.dataplane.pin_dir, &plan, &observed) {
+        warn!("cannot tell who else is on the devices: {error}");
+    }
     clear_away(dataplane, config, resolved)
 }
 
@@ -77,7 +82,7 @@ fn observe(dataplane: &Dataplane) -> Result<Observed, RunError> {
     let has_program = |it: &Interface| attached.iter().any(|(ifindex, _)| *ifindex == it.egress.ifindex);
     let present = interfaces
         .iter()
-        .filter(|it| exists(it.egress.ifindex) && (!it.zone.is_binding() || has_program(it)))
+        .filter(|it| device_name(it.egress.ifindex).is_some() && (!it.zone.is_binding() || has_program(it)))
         .map(|it| it.egress.ifindex)
         .collect();
     let mut in_force = BTreeSet::new();
@@ -89,9 +94,29 @@ fn observe(dataplane: &Dataplane) -> Result<Observed, RunError> {
     Ok(Observed { interfaces, in_force, attached, flow_bindings, present, exits: BTreeSet::new() })
 }
 
-fn exists(ifindex: IfIndex) -> bool {
+fn device_name(ifindex: IfIndex) -> Option<String> {
     // nix 0.31 makes an empty name of a device that does not exist.
-    nix::net::if_::if_indextoname(ifindex.0).is_ok_and(|name| !name.is_empty())
+    let name = nix::net::if_::if_indextoname(ifindex.0).ok().filter(|name| !name.is_empty())?;
+    Some(name.to_string_lossy().into_owned())
+}
+
+/// Names the programs of others on devices that are Weir's since now: they meet the same packets.
+fn report_others(pin_dir: &Path, plan: &Plan, observed: &Observed) -> Result<(), Error> {
+    let fresh = plan.before.iter().filter_map(|step| match step {
+        Step::Attach(ifindex, point) if !observed.attached.contains(&(*ifindex, *point)) => Some(*ifindex),
+        _ => None,
+    });
+    let fresh: BTreeSet<_> = fresh.filter_map(device_name).collect();
+    if fresh.is_empty() {
+        return Ok(());
+    }
+    let ours = Ours::read(pin_dir)?;
+    for device in fresh {
+        for other in ours.others_on_tc(&device)? {
+            info!(device, program = %other, "another program is on the device's TC ingress");
+        }
+    }
+    Ok(())
 }
 
 /// The steps before the configuration goes live, and then that. Where anything fails, what was done is undone in
@@ -219,6 +244,17 @@ pub(super) fn slot_records(
             number(slot).map(record)
         })
         .collect())
+}
+
+/// The uplinks that packets which come in are led to.
+pub(super) fn uplinks_in_force(tables: &Tables) -> Result<Vec<Interface>, Error> {
+    let mut uplinks = Vec::new();
+    for interface in tables.interfaces()?.into_iter().filter(|it| !it.is_slot()) {
+        if tables.is_in_force(&interface)? {
+            uplinks.push(interface);
+        }
+    }
+    Ok(uplinks)
 }
 
 const fn attachment(ifindex: IfIndex, point: Point) -> Attachment {

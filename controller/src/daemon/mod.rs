@@ -15,6 +15,7 @@ pub use capabilities::CapabilityError;
 use crate::config::{Config, Document, Invalid};
 use crate::get::{Room, mebibytes, rooms};
 use crate::host::{Devices, Host, HostError, Resolved};
+use crate::neighbours::{self, Neighbours};
 use crate::store::{Held, Store, StoreError};
 use apply::Applied;
 use sd_notify::NotifyState;
@@ -126,6 +127,7 @@ pub async fn run(path: &Path) -> Result<(), RunError> {
         unsettled: false,
         in_force: None,
         left_out: BTreeSet::new(),
+        neighbours: Neighbours::default(),
         _held: held,
     };
     daemon.report_left_out(&resolved);
@@ -154,6 +156,8 @@ struct Daemon {
     in_force: Option<Devices>,
     /// What is wrong with the host at present, and has been reported.
     left_out: BTreeSet<String>,
+    /// What neighbours on the uplinks are told and asked.
+    neighbours: Neighbours,
     _held: Held,
 }
 
@@ -173,7 +177,12 @@ impl Daemon {
 
     async fn serve(&mut self, mut signals: Signals) {
         let mut tick = interval(TICK);
-        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut round = interval(neighbours::ROUND);
+        for interval in [&mut tick, &mut round] {
+            interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        }
+        // What was put in force just now was said just now.
+        round.reset();
         // Zero would mean "no watchdog", and an interval of nothing.
         let timeout = sd_notify::watchdog_enabled().filter(|timeout| !timeout.is_zero());
         let mut watchdog = timeout.map(|timeout| interval(timeout / 2));
@@ -185,6 +194,7 @@ impl Daemon {
                 },
                 () = self.host.changed() => self.settle("devices changed").await,
                 _ = tick.tick(), if self.unsettled => self.settle("trying again").await,
+                _ = round.tick(), if self.neighbours.have_to_speak() => self.neighbours.next_round(&self.dataplane),
                 () = ping(&mut watchdog) => notify(&[NotifyState::Watchdog]),
             }
         }
@@ -282,7 +292,16 @@ impl Daemon {
         let Applied { unsettled } = apply::apply(&mut self.dataplane, &self.config, self.hash_key, resolved)?;
         self.unsettled = unsettled;
         self.in_force = Some(resolved.devices());
+        self.speak(resolved);
         Ok(())
+    }
+
+    /// Tells the neighbours what is new. A configuration is in force whether they hear of it or not.
+    fn speak(&mut self, resolved: &Resolved) {
+        match apply::uplinks_in_force(self.dataplane.tables()) {
+            Ok(uplinks) => self.neighbours.renew(&self.config, &resolved.wanted, &uplinks, &self.dataplane),
+            Err(error) => warn!("neighbours are not told what is new: {error}"),
+        }
     }
 
     /// A configuration that is in force but can't be kept is still in force.

@@ -4,6 +4,7 @@
 
 mod capacity;
 mod flows;
+mod interfaces;
 mod names;
 mod table;
 mod views;
@@ -14,12 +15,14 @@ pub(crate) use flows::seconds;
 #[cfg(test)]
 pub(crate) use flows::tests as flow_tests;
 pub use flows::{Carried, FlowEnds, FlowView};
+pub use interfaces::{GatewayView, InterfaceView, ProgramView};
 pub(crate) use names::Names;
 pub use views::{CounterView, EndView, HookView, ListenerView, ReasonView, SentView, ShareView, TargetView};
 
 use crate::config::{Config, DataplaneSection, Document, Invalid};
+use crate::host::HostError;
 use crate::store::{SlotRecord, Store, StoreError};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use weir_dataplane::Tables;
 
 /// What can be asked for.
@@ -29,6 +32,8 @@ pub enum Noun {
     Listeners,
     /// Where they go, and how many are there now.
     Targets,
+    /// Uplinks and slots, as they are in force on their devices.
+    Interfaces,
     /// Every flow.
     Flows,
     /// Packets by hook and reason, and flows that ended.
@@ -67,6 +72,9 @@ pub enum GetError {
     /// The state folder can't be read.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The devices can't be asked for.
+    #[error(transparent)]
+    Host(#[from] HostError),
     /// A dataplane without the configuration that made it.
     #[error(
         "a dataplane is pinned under {pin_dir}, but {state_dir} holds no configuration that was in force; check that pin_dir and state_dir belong together"
@@ -84,6 +92,7 @@ pub enum GetError {
 
 /// Everything an answer is made of.
 pub struct Source {
+    pin_dir: PathBuf,
     tables: Tables,
     config: Config,
     slots: Vec<SlotRecord>,
@@ -103,7 +112,7 @@ impl Source {
             state_dir: section.state_dir.display().to_string(),
         })?;
         let config = last_good.parse().map_err(GetError::Invalid)?;
-        Ok(Self { tables, config, slots: store.slots()? })
+        Ok(Self { pin_dir: section.pin_dir, tables, config, slots: store.slots()? })
     }
 
     /// What targets are called.
@@ -130,6 +139,10 @@ impl Source {
                     output,
                     table::targets,
                 )
+            }
+            Noun::Interfaces => {
+                let views = interfaces::look(&self.tables, &self.pin_dir, &self.config, &self.slots)?;
+                show(views.as_slice(), output, interfaces::as_table)
             }
             Noun::Flows => {
                 let names = self.names()?;

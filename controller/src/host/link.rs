@@ -6,11 +6,12 @@ use rtnetlink::Handle;
 use rtnetlink::packet_core::{NLM_F_REQUEST, NetlinkMessage, NetlinkPayload};
 use rtnetlink::packet_route::RouteNetlinkMessage;
 use rtnetlink::packet_route::address::{AddressAttribute, AddressMessage};
-use rtnetlink::packet_route::link::{InfoKind, LinkAttribute, LinkInfo, LinkMessage};
+use rtnetlink::packet_route::link::{InfoKind, LinkAttribute, LinkInfo, LinkMessage, LinkXdp};
 use rtnetlink::packet_route::nsid::{NsidAttribute, NsidMessage};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::os::fd::{AsRawFd, BorrowedFd};
+use weir_dataplane::others::ProgramId;
 use weir_path::addr::{IfIndex, Ip6, Mac};
 
 /// One device.
@@ -26,6 +27,8 @@ pub struct Device {
     pub mtu: u32,
     /// What it is.
     pub kind: Kind,
+    /// The XDP programs on it.
+    pub xdp: BTreeSet<ProgramId>,
 }
 
 /// The number that one namespace has for another (RTM_GETNSID). It means nothing elsewhere.
@@ -108,6 +111,7 @@ fn device(message: &LinkMessage) -> Device {
         mac: Mac::default(),
         mtu: 0,
         kind: Kind::Physical,
+        xdp: BTreeSet::new(),
     };
     let (mut kind, mut peer, mut peer_namespace) = (None, IfIndex(0), None);
     for attribute in &message.attributes {
@@ -117,6 +121,9 @@ fn device(message: &LinkMessage) -> Device {
                 device.mac = bytes.as_slice().try_into().map(Mac).unwrap_or_default();
             }
             LinkAttribute::Mtu(mtu) => device.mtu = *mtu,
+            LinkAttribute::Xdp(attributes) => {
+                device.xdp = attributes.iter().filter_map(xdp_program).collect()
+            }
             LinkAttribute::Link(index) => peer = IfIndex(*index),
             LinkAttribute::LinkNetNsId(id) => peer_namespace = Some(NamespaceId(*id)),
             LinkAttribute::LinkInfo(infos) => kind = infos.iter().find_map(info_kind),
@@ -130,6 +137,16 @@ fn device(message: &LinkMessage) -> Device {
         None => Kind::Physical,
     };
     device
+}
+
+/// The program of one mode of XDP: where there is one alone, it is told twice.
+fn xdp_program(attribute: &LinkXdp) -> Option<ProgramId> {
+    match attribute {
+        LinkXdp::ProgId(id) | LinkXdp::DrvProgId(id) | LinkXdp::SkbProgId(id) | LinkXdp::HwProgId(id) => {
+            (*id != 0).then_some(ProgramId(*id))
+        }
+        _ => None,
+    }
 }
 
 fn info_kind(info: &LinkInfo) -> Option<InfoKind> {

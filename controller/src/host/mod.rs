@@ -116,6 +116,25 @@ impl Host {
     }
 }
 
+/// Every device of the caller's namespace, for whoever is not, or must not be, within a tokio runtime.
+///
+/// # Errors
+/// [`HostError::Netlink`], [`HostError::Request`].
+pub fn devices_at_once() -> Result<BTreeMap<IfIndex, Device>, HostError> {
+    let netlink = |source| HostError::Netlink { doing: "connecting", source };
+    let ask = || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().map_err(netlink)?;
+        runtime.block_on(async {
+            let (connection, handle, _) = new_connection().map_err(netlink)?;
+            tokio::spawn(connection);
+            link::devices(&handle).await
+        })
+    };
+    // A thread of its own: a runtime can't wait within another one.
+    let asked = std::thread::scope(|scope| scope.spawn(ask).join());
+    asked.unwrap_or_else(|_| Err(netlink(io::Error::other("the thread that asked stopped"))))
+}
+
 /// The daemon's namespace and those around it, looked at once for many slots.
 pub struct Surroundings {
     /// Every device of the daemon's namespace.

@@ -5,6 +5,8 @@ use crate::config::{At, Config, Listener, Problem, SlotName, TargetGroup, Uplink
 use crate::plan::{Point, Wanted, WantedSlot, WantedUplink};
 use miette::SourceSpan;
 use std::collections::BTreeMap;
+use std::path::Path;
+use weir_dataplane::others::Ours;
 use weir_path::addr::{Address, IfIndex, Ip6, Zone};
 use weir_path::layout::MAX_IFINDEX;
 use weir_path::packet::VlanTag;
@@ -44,8 +46,11 @@ impl Host {
     pub async fn resolve(&self, config: &Config) -> Result<Resolved, HostError> {
         let around = self.surroundings().await?;
         let mut resolved = Resolved::default();
+        let pin_dir = &config.dataplane.pin_dir;
         for uplink in &config.uplinks {
-            match wanted_uplink(uplink, &around.devices) {
+            let wanted = wanted_uplink(uplink, &around.devices)
+                .and_then(|(wanted, device)| has_room(uplink, &wanted, device, pin_dir).map(|()| wanted));
+            match wanted {
                 Ok(wanted) => resolved.wanted.uplinks.push(wanted),
                 Err(problem) => resolved.problems.push(problem),
             }
@@ -59,13 +64,9 @@ impl Host {
             twice_in_a_group(group, &mut resolved);
         }
         let addresses = self.addresses().await?;
-        for ours in config
-            .listeners
-            .iter()
-            .map(Ours::of_listener)
-            .chain(config.uplinks.iter().flat_map(Ours::of_uplink))
-        {
-            resolved.problems.extend(hosts_own(&ours, &addresses, &resolved.wanted, &around.devices));
+        let vips = config.listeners.iter().map(Claimed::of_listener);
+        for claimed in vips.chain(config.uplinks.iter().flat_map(Claimed::of_uplink)) {
+            resolved.problems.extend(hosts_own(&claimed, &addresses, &resolved.wanted, &around.devices));
         }
         Ok(resolved)
     }
@@ -99,14 +100,14 @@ impl Host {
 }
 
 /// An address that is to be Weir's.
-struct Ours {
+struct Claimed {
     address: At<Ip6>,
     zone: Zone,
     /// What it would be, and what would come of it.
     what: &'static str,
 }
 
-impl Ours {
+impl Claimed {
     fn of_listener(listener: &Listener) -> Self {
         let what = "a listener there would take all of its traffic";
         Self { address: listener.address, zone: listener.zone, what }
@@ -123,21 +124,21 @@ impl Ours {
 /// An address of Weir's is its alone: were it the host's as well, the host would lose its SSH sessions to it. An
 /// address on an uplink of another VPC is another address.
 fn hosts_own(
-    ours: &Ours,
+    claimed: &Claimed,
     addresses: &[(Ip6, IfIndex)],
     wanted: &Wanted,
     devices: &BTreeMap<IfIndex, Device>,
 ) -> Option<Problem> {
-    let At { value: address, at } = ours.address;
+    let At { value: address, at } = claimed.address;
     // The host has it on the device itself, so on its untagged frames.
     let is_of_another_vpc =
-        |it: &WantedUplink, on| it.ifindex == on && it.vlan == VlanTag::NONE && it.zone != ours.zone;
+        |it: &WantedUplink, on| it.ifindex == on && it.vlan == VlanTag::NONE && it.zone != claimed.zone;
     let elsewhere = |on: IfIndex| wanted.uplinks.iter().any(|it| is_of_another_vpc(it, on));
     let (_, on) = addresses.iter().find(|(known, on)| *known == address && !elsewhere(*on))?;
     let device = devices.get(on).map_or("another device", |device| &device.name);
     Some(Problem::new(
         at,
-        format!("{address} is the host's own address, on {device}: {}", ours.what),
+        format!("{address} is the host's own address, on {device}: {}", claimed.what),
         format!("{device} has this address"),
         format!(
             "write an address that no machine has, or take it off the host: `ip address del {address} dev {device}`"
@@ -145,7 +146,10 @@ fn hosts_own(
     ))
 }
 
-fn wanted_uplink(uplink: &Uplink, devices: &BTreeMap<IfIndex, Device>) -> Result<WantedUplink, Problem> {
+fn wanted_uplink<'d>(
+    uplink: &Uplink,
+    devices: &'d BTreeMap<IfIndex, Device>,
+) -> Result<(WantedUplink, &'d Device), Problem> {
     let at = uplink.interface.at;
     let device = device_named(&uplink.interface.value, devices).map_err(|error| problem(at, &error))?;
     index_fits(at, device)?;
@@ -167,7 +171,7 @@ fn wanted_uplink(uplink: &Uplink, devices: &BTreeMap<IfIndex, Device>) -> Result
         UplinkHook::XdpGeneric => Point::XdpGeneric,
         UplinkHook::Tc => Point::Tc,
     };
-    Ok(WantedUplink {
+    let wanted = WantedUplink {
         ifindex: device.ifindex,
         mac: device.mac,
         zone: uplink.zone,
@@ -176,7 +180,28 @@ fn wanted_uplink(uplink: &Uplink, devices: &BTreeMap<IfIndex, Device>) -> Result
         mtu: uplink.mtu.map_or(device.mtu, |most| most.min(device.mtu)),
         own: uplink.own.map(|own| own.value),
         own6: uplink.own6.map(|own| own.value),
-    })
+    };
+    Ok((wanted, device))
+}
+
+/// A device has room for one XDP program.
+fn has_room(uplink: &Uplink, wanted: &WantedUplink, device: &Device, pin_dir: &Path) -> Result<(), Problem> {
+    if device.xdp.is_empty() || wanted.point == Point::Tc {
+        return Ok(());
+    }
+    let at = uplink.hook.map_or(uplink.interface.at, |hook| hook.at);
+    // Where the pins can't be read, opening the dataplane says why.
+    let Ok(ours) = Ours::read(pin_dir) else { return Ok(()) };
+    let Some(other) = device.xdp.iter().find_map(|program| ours.other(*program)) else { return Ok(()) };
+    Err(Problem::new(
+        at,
+        format!("{} has an XDP program that is not Weir's: {other}", device.name),
+        "room for one",
+        format!(
+            "detach it (by what put it there, or `ip link set dev {} xdp off`), or set hook = \"tc\", which runs behind it",
+            device.name
+        ),
+    ))
 }
 
 fn index_fits(at: SourceSpan, device: &Device) -> Result<(), Problem> {
