@@ -99,7 +99,9 @@ pub struct Around {
 }
 
 /// How a family's flows lie in the maps.
-pub trait Stored: Family<Key: IntoBytes + FromBytes + Immutable + Ord> {
+pub trait Stored:
+    Family<Key: IntoBytes + FromBytes + Immutable + Ord, Datagram: IntoBytes + FromBytes + Immutable>
+{
     /// What the names of its maps end in.
     const SUFFIX: &'static str;
     /// Whether it is IPv6.
@@ -157,6 +159,7 @@ pub struct FlowTable<F: Stored> {
     records: Mapping<F::Record>,
     pots: TypedMap<u32, Pot>,
     places: TypedMap<u32, u64>,
+    datagrams: TypedMap<F::Key, F::Datagram>,
 }
 
 impl<F: Stored> FlowTable<F> {
@@ -172,6 +175,7 @@ impl<F: Stored> FlowTable<F> {
             records: mapping,
             pots: TypedMap::new(&name("POTS"), &open(&name("POTS"))?)?,
             places: TypedMap::new(&name("PLACES"), &open(&name("PLACES"))?)?,
+            datagrams: TypedMap::new(&name("DATAGRAMS"), &open(&name("DATAGRAMS"))?)?,
         })
     }
 
@@ -310,6 +314,8 @@ impl<F: Stored> FlowTable<F> {
     /// Empties everything. Only where no program runs.
     pub(crate) fn clear(&self) -> Result<(), Error> {
         self.entries.remove_all(&self.keys()?)?;
+        let datagrams: Vec<_> = self.datagrams.read_all()?.into_iter().map(|(key, _)| key).collect();
+        self.datagrams.remove_all(&datagrams)?;
         let used = self.pots.get(&SHARED_POT)?.map_or(0, |[fresh, ..]| fresh as u32);
         let empty = F::Record::new_zeroed();
         (0..used.min(self.records.len())).for_each(|number| self.records.set(number, &empty));

@@ -9,7 +9,7 @@ use aya::programs::{Program, ProgramError, ProgramFd, TestRun, TestRunOptions};
 use aya::{Ebpf, EbpfLoader, VerifierLogLevel};
 use std::io;
 use weir_path::addr::IfIndex;
-use weir_path::layout::MAX_ORDERS;
+use weir_path::layout::{self, MAX_ORDERS};
 use weir_path::walk::Next;
 use zerocopy::IntoBytes;
 
@@ -22,20 +22,21 @@ const CHAINS: [(&str, &str); 4] = [
 ];
 
 /// What the programs for each step are called, behind the name of their hook's first one.
-const STEPS: [(Next, &str); Next::COUNT as usize] = [
-    (Next::ReadyV4, "ready_v4"),
-    (Next::ReadyV6, "ready_v6"),
-    (Next::MovingV4, "moving_v4"),
-    (Next::MovingV6, "moving_v6"),
-    (Next::Unknown, "unknown"),
-    (Next::OpeningV4, "opening_v4"),
-    (Next::OpeningV6, "opening_v6"),
-    (Next::OddV4, "odd_v4"),
-    (Next::OddV6, "odd_v6"),
-    (Next::RelayV4, "relay_v4"),
-    (Next::RelayV6, "relay_v6"),
-    (Next::TellV4, "tell_v4"),
-    (Next::TellV6, "tell_v6"),
+const STEPS: [(u32, &str); layout::STEPS as usize] = [
+    (Next::ReadyV4 as u32, "ready_v4"),
+    (Next::ReadyV6 as u32, "ready_v6"),
+    (Next::MovingV4 as u32, "moving_v4"),
+    (Next::MovingV6 as u32, "moving_v6"),
+    (Next::Unknown as u32, "unknown"),
+    (Next::OpeningV4 as u32, "opening_v4"),
+    (Next::OpeningV6 as u32, "opening_v6"),
+    (Next::OddV4 as u32, "odd_v4"),
+    (Next::OddV6 as u32, "odd_v6"),
+    (Next::RelayV4 as u32, "relay_v4"),
+    (Next::RelayV6 as u32, "relay_v6"),
+    (Next::TellV4 as u32, "tell_v4"),
+    (Next::TellV6 as u32, "tell_v6"),
+    (layout::TAGGED_STEP, "tagged"),
 ];
 
 /// A program that runs without a packet.
@@ -111,14 +112,14 @@ fn join(ebpf: &mut Ebpf, first: &str, array: &str) -> Result<(), Error> {
     for (step, stem) in STEPS {
         let name = format!("{first}_{stem}");
         if ebpf.program(&name).is_none() {
-            // A sandbox opens no flows yet.
+            // A sandbox opens no flows yet, and TC has no tags in the bytes.
             continue;
         }
         load_program(ebpf, &name)?;
         let program = program_fd(ebpf, &name)?;
         let map = ebpf.map_mut(array).ok_or_else(|| missing_table(array))?;
         let mut array: ProgramArray<_> = map.try_into().map_err(Error::load)?;
-        array.set(step as u32, &program, 0).map_err(Error::load)?;
+        array.set(step, &program, 0).map_err(Error::load)?;
     }
     Ok(())
 }

@@ -35,6 +35,7 @@ pub struct Tables {
     interfaces: TypedMap<u32, Interface>,
     tagged: TypedMap<TaggedKey, u32>,
     next_hops: TypedMap<u32, NextHop>,
+    buckets: TypedMap<u32, u64>,
     v4: FlowTable<V4>,
     v6: FlowTable<V6>,
     ended: TypedMap<u32, u64>,
@@ -75,6 +76,7 @@ impl Tables {
             interfaces: TypedMap::new("INTERFACES", &open("INTERFACES")?)?,
             tagged: TypedMap::new("TAGGED", &open("TAGGED")?)?,
             next_hops: TypedMap::new("NEXT_HOPS", &open("NEXT_HOPS")?)?,
+            buckets: TypedMap::new("BUCKETS", &open("BUCKETS")?)?,
             v4: FlowTable::open(&open)?,
             v6: FlowTable::open(&open)?,
             ended: TypedMap::new("ENDED", &open("ENDED")?)?,
@@ -367,17 +369,19 @@ impl Tables {
         Ok(Counters { hooks, sent, opened, ended, events_lost })
     }
 
-    /// Empties everything: interfaces, flows, counters, and both halves of the configuration.
+    /// Empties everything: interfaces, what they may answer, flows, datagrams, counters, and both halves of the configuration.
     ///
     /// # Errors
     /// [`Error::Table`].
     pub fn clear(&self) -> Result<(), Error> {
         for interface in self.interfaces()? {
             self.sent.zero(interface.egress.id.0)?;
+            self.buckets.set(&interface.egress.id.0, &0)?;
             self.clear_interface(&interface)?;
         }
         self.v4.clear()?;
         self.v6.clear()?;
+        self.words.store(layout::DATAGRAMS, 0);
         for counter in 0..COUNTERS {
             self.counters.zero(counter)?;
         }

@@ -12,8 +12,8 @@ use weir_path::flow::end::End;
 use weir_path::flow::event::Event;
 use weir_path::flow::store::{EntryCell, Flows, RecordCell, Room, RoomWord, Word};
 use weir_path::flow::{
-    Counts, Datagram4, Datagram6, Ends, Entry4, Entry6, Hop, Key, Key4, Key6, Life, Meta, Part, Record4, Record6,
-    RecordId, Side, Stamp, V4, V6,
+    Counts, Datagram4, Datagram6, Ends, Entry4, Entry6, Hop, Key, Key4, Key6, Life, Meta, Part, Record4,
+    Record6, RecordId, Side, Stamp, V4, V6,
 };
 use weir_path::hash::HashKey;
 use weir_path::layout::{self, Pot};

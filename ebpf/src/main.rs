@@ -24,7 +24,7 @@ use aya_ebpf::programs::{TcContext, XdpContext};
 use maps::Maps;
 use packet::{Depth, TcPacket, XdpPacket};
 use weir_path::flow::{V4, V6};
-use weir_path::layout::Hook;
+use weir_path::layout::{self, Hook};
 use weir_path::packet::Packet;
 use weir_path::tables::{Counters, Delivery, Egress};
 use weir_path::walk::{From, Next, moving, ready, settled};
@@ -32,31 +32,37 @@ use weir_path::{Reason, Verdict, odd, opening, relay, tell, unknown};
 
 /// The programs that each hook's first one goes on with.
 #[map]
-static UPLINK_XDP_NEXT: ProgramArray = ProgramArray::with_max_entries(Next::COUNT, 0);
+static UPLINK_XDP_NEXT: ProgramArray = ProgramArray::with_max_entries(layout::STEPS, 0);
 #[map]
-static UPLINK_TC_NEXT: ProgramArray = ProgramArray::with_max_entries(Next::COUNT, 0);
+static UPLINK_TC_NEXT: ProgramArray = ProgramArray::with_max_entries(layout::STEPS, 0);
 #[map]
-static SLOT_TC_NEXT: ProgramArray = ProgramArray::with_max_entries(Next::COUNT, 0);
+static SLOT_TC_NEXT: ProgramArray = ProgramArray::with_max_entries(layout::STEPS, 0);
 #[map]
-static SLOT_XDP_NEXT: ProgramArray = ProgramArray::with_max_entries(Next::COUNT, 0);
+static SLOT_XDP_NEXT: ProgramArray = ProgramArray::with_max_entries(layout::STEPS, 0);
 
 macro_rules! xdp_programs {
     ($($(#[$doc:meta])* $name:ident($hook:ident, $next:ident) $step:expr;)+) => {
         $($(#[$doc])*
         #[xdp(frags)]
         pub fn $name(ctx: XdpContext) -> u32 {
-            let (mut packet, maps) = at_xdp(&ctx, Hook::$hook);
-            let step: fn(&mut XdpPacket, &Maps) -> Result<Verdict, Next> = $step;
-            match step(&mut packet, &maps) {
-                Ok(verdict) => xdp_action(verdict),
-                Err(next) => {
-                    // SAFETY: the array holds programs for this hook alone.
-                    unsafe { $next.tail_call(&ctx, next as u32) };
-                    // Fail closed: the dataplane is being set up, or taken away.
-                    maps.left(Reason::NotReady, packet.segments());
-                    xdp_action::XDP_DROP
-                }
-            }
+            let packet = XdpPacket::new(XdpContext::new(ctx.ctx));
+            xdp_step(&ctx, packet, Hook::$hook, &$next, $step)
+        })+
+    };
+}
+
+macro_rules! first_xdp_programs {
+    ($($(#[$doc:meta])* $name:ident($hook:ident, $next:ident) $step:expr;)+) => {
+        $($(#[$doc])*
+        #[xdp(frags)]
+        pub fn $name(ctx: XdpContext) -> u32 {
+            let Some(packet) = XdpPacket::untagged(XdpContext::new(ctx.ctx)) else {
+                // SAFETY: the array holds programs for this hook alone.
+                unsafe { $next.tail_call(&ctx, layout::TAGGED_STEP) };
+                // Nothing of it was read or counted.
+                return xdp_action::XDP_DROP;
+            };
+            xdp_step(&ctx, packet, Hook::$hook, &$next, $step)
         })+
     };
 }
@@ -66,25 +72,21 @@ macro_rules! tc_programs {
         $($(#[$doc])*
         #[classifier]
         pub fn $name(ctx: TcContext) -> i32 {
-            let (mut packet, maps) = at_tc(&ctx, Hook::$hook, Depth::$depth);
-            let step: fn(&mut TcPacket, &Maps) -> Result<Verdict, Next> = $step;
-            match step(&mut packet, &maps) {
-                Ok(verdict) => tc_action(verdict),
-                Err(next) => {
-                    // SAFETY: the array holds programs for this hook alone.
-                    unsafe { $next.tail_call(&ctx, next as u32) };
-                    // Fail closed: the dataplane is being set up, or taken away.
-                    maps.left(Reason::NotReady, packet.segments());
-                    TC_ACT_SHOT
-                }
-            }
+            let packet = TcPacket::new(TcContext::new(ctx.skb.skb), Depth::$depth);
+            tc_step(&ctx, packet, Hook::$hook, &$next, $step)
         })+
     };
 }
 
-xdp_programs! {
+first_xdp_programs! {
     /// XDP on an uplink. This one is attached, the next ones are reached by tail calls.
     uplink_xdp(UplinkXdp, UPLINK_XDP_NEXT) |p, t| settled(p, t, From::Uplink);
+    /// The slot's walk on XDP: never attached, so that every fixture can run on both hooks.
+    slot_xdp(SlotTc, SLOT_XDP_NEXT) |p, t| settled(p, t, From::Slot);
+}
+
+xdp_programs! {
+    uplink_xdp_tagged(UplinkXdp, UPLINK_XDP_NEXT) |p, t| settled(p, t, From::Uplink);
     uplink_xdp_ready_v4(UplinkXdp, UPLINK_XDP_NEXT) |p, t| ready::<V4, _, _>(p, t, From::Uplink);
     uplink_xdp_ready_v6(UplinkXdp, UPLINK_XDP_NEXT) |p, t| ready::<V6, _, _>(p, t, From::Uplink);
     uplink_xdp_moving_v4(UplinkXdp, UPLINK_XDP_NEXT) |p, t| Err(moving::<V4, _, _>(p, t, From::Uplink));
@@ -98,8 +100,7 @@ xdp_programs! {
     uplink_xdp_relay_v6(UplinkXdp, UPLINK_XDP_NEXT) |p, t| Ok(relay::walk::<V6, _, _>(p, t, From::Uplink));
     uplink_xdp_tell_v4(UplinkXdp, UPLINK_XDP_NEXT) |p, t| Ok(tell::walk::<V4, _, _>(p, t, From::Uplink));
     uplink_xdp_tell_v6(UplinkXdp, UPLINK_XDP_NEXT) |p, t| Ok(tell::walk::<V6, _, _>(p, t, From::Uplink));
-    /// The slot's walk on XDP: never attached, so that every fixture can run on both hooks.
-    slot_xdp(SlotTc, SLOT_XDP_NEXT) |p, t| settled(p, t, From::Slot);
+    slot_xdp_tagged(SlotTc, SLOT_XDP_NEXT) |p, t| settled(p, t, From::Slot);
     slot_xdp_ready_v4(SlotTc, SLOT_XDP_NEXT) |p, t| ready::<V4, _, _>(p, t, From::Slot);
     slot_xdp_ready_v6(SlotTc, SLOT_XDP_NEXT) |p, t| ready::<V6, _, _>(p, t, From::Slot);
     slot_xdp_moving_v4(SlotTc, SLOT_XDP_NEXT) |p, t| Err(moving::<V4, _, _>(p, t, From::Slot));
@@ -145,17 +146,45 @@ tc_programs! {
 }
 
 #[inline(always)]
-fn at_xdp(ctx: &XdpContext, hook: Hook) -> (XdpPacket, Maps) {
-    let packet = XdpPacket::new(XdpContext::new(ctx.ctx));
+fn xdp_step(
+    ctx: &XdpContext,
+    mut packet: XdpPacket,
+    hook: Hook,
+    next_steps: &ProgramArray,
+    step: impl FnOnce(&mut XdpPacket, &Maps) -> Result<Verdict, Next>,
+) -> u32 {
     let maps = Maps { hook, arrived_at: packet.arrived_at() };
-    (packet, maps)
+    match step(&mut packet, &maps) {
+        Ok(verdict) => xdp_action(verdict),
+        Err(next) => {
+            // SAFETY: the array holds programs for this hook alone.
+            unsafe { next_steps.tail_call(ctx, next as u32) };
+            // Fail closed: the dataplane is being set up, or taken away.
+            maps.left(Reason::NotReady, packet.segments());
+            xdp_action::XDP_DROP
+        }
+    }
 }
 
 #[inline(always)]
-fn at_tc(ctx: &TcContext, hook: Hook, depth: Depth) -> (TcPacket, Maps) {
-    let packet = TcPacket::new(TcContext::new(ctx.skb.skb), depth);
+fn tc_step(
+    ctx: &TcContext,
+    mut packet: TcPacket,
+    hook: Hook,
+    next_steps: &ProgramArray,
+    step: impl FnOnce(&mut TcPacket, &Maps) -> Result<Verdict, Next>,
+) -> i32 {
     let maps = Maps { hook, arrived_at: packet.arrived_at() };
-    (packet, maps)
+    match step(&mut packet, &maps) {
+        Ok(verdict) => tc_action(verdict),
+        Err(next) => {
+            // SAFETY: the array holds programs for this hook alone.
+            unsafe { next_steps.tail_call(ctx, next as u32) };
+            // Fail closed: the dataplane is being set up, or taken away.
+            maps.left(Reason::NotReady, packet.segments());
+            TC_ACT_SHOT
+        }
+    }
 }
 
 #[inline(always)]

@@ -11,8 +11,8 @@ use weir_path::layout::{self, CellLine, Hook, ListenerKey, TaggedKey, VipKey};
 use weir_path::packet::VlanTag;
 use weir_path::rate;
 use weir_path::tables::{
-    Clock, Counters, Forward, Group, GroupId, Half, Interface, Interfaces, Listener, Listeners, NextHop, NextHopId,
-    Target, Vip,
+    Clock, Counters, Forward, Group, GroupId, Half, Interface, Interfaces, Listener, Listeners, NextHop,
+    NextHopId, Target, Vip,
 };
 use weir_path::time::{Now, Times};
 

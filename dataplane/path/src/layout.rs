@@ -9,6 +9,7 @@ use crate::flow::store::Room;
 use crate::packet::VlanTag;
 use crate::reason::Reason;
 use crate::tables::{GroupId, Half, Listener, Vip};
+use crate::walk::Next;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// Changes whenever a table's name, type or layout does. Part of the path that tables are pinned under.
@@ -174,6 +175,12 @@ pub const fn target_index(half: Half, index: u32) -> u32 {
 pub const fn cell_line(half: Half, cell: u32) -> u32 {
     half.index() * (MAX_CELLS / CELLS_IN_LINE) + cell / CELLS_IN_LINE
 }
+
+/// Where, behind the steps, the arrays of programs hold the first step for frames with a VLAN tag in their bytes. XDP
+/// alone has them: so that frames without one need not reckon with it.
+pub const TAGGED_STEP: u32 = Next::COUNT;
+/// How many programs the arrays hold.
+pub const STEPS: u32 = Next::COUNT + 1;
 
 /// Where the path is hooked in. Each hook counts for itself.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]

@@ -88,7 +88,6 @@ impl TcPacket {
         };
         self.moved(result)
     }
-
 }
 
 impl Packet for TcPacket {

@@ -16,6 +16,16 @@ pub struct XdpPacket {
 }
 
 impl XdpPacket {
+    /// The packet of this context; `None` where it has a tag.
+    #[inline(always)]
+    pub fn untagged(ctx: XdpContext) -> Option<Self> {
+        let bytes = Bytes { data: ctx.data(), behind_tag: ctx.data(), end: ctx.data_end() };
+        if bytes.read(ethernet::TYPE) == Some(ethernet::VLAN) {
+            return None;
+        }
+        Some(Self { ctx, bytes, tag: VlanTag::NONE })
+    }
+
     /// The packet of this context.
     #[inline(always)]
     pub fn new(ctx: XdpContext) -> Self {
