@@ -170,7 +170,12 @@ fn missing_table(name: &str) -> Error {
 pub(crate) fn own_map(ebpf: &Ebpf, name: &str) -> Result<MapData, Error> {
     use aya::maps::Map;
     let map = ebpf.map(name).ok_or_else(|| missing_table(name))?;
-    let (Map::Array(data) | Map::HashMap(data) | Map::PerCpuArray(data) | Map::RingBuf(data)) = map else {
+    let (Map::Array(data)
+    | Map::HashMap(data)
+    | Map::LruHashMap(data)
+    | Map::PerCpuArray(data)
+    | Map::RingBuf(data)) = map
+    else {
         return Err(Error::Object(format!("table {name} has an unexpected type")));
     };
     let id = data.info().map_err(Error::load)?.id();
