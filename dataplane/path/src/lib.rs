@@ -16,10 +16,11 @@
 //! ```text
 //!   client ──► uplink ─► flow known? ──yes──► rewrite ──────────────────────────────► slot ─► sandbox
 //!                             └─no─► VIP? ─► listener ─► target (Maglev) ─► open flow ─┘
+//!                                     ├─no─► an ICMP error about a flow: rewritten, and on to its slot
 //!                                     └─no─► the host's own: passed, untouched
 //!
 //!   sandbox ─► slot ─► its own address? ─► flow known? ──yes──► rewrite ────────────► uplink ─► client
-//!                                              └─no─► RST, or dropped by name
+//!                                              └─no─► told: a RST, an ICMP error; or dropped by name
 //! ```
 #![no_std]
 #![forbid(unsafe_code)]
