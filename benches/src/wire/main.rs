@@ -1,9 +1,9 @@
 //! The whole way over veths, in packets a second: Weir beside the kernel's own forwarding, nftables, and programs
 //! that do the least.
 //!
-//! Every mode is built afresh in each round, in namespaces of its own, and all of them take turns: so they share the
-//! machine's moods, and none meets what another left in a table. Absolute values move by a third between runs and
-//! machines: compare within one table only.
+//! Every round builds all modes afresh, side by side, in namespaces of their own. They take turns of a tenth of a
+//! second or so: thus they share the machine's moods. Absolute values move by a third between runs and machines:
+//! compare within one table only.
 #![expect(clippy::print_stdout, reason = "printing is what this program is for")]
 
 mod mode;
@@ -17,21 +17,18 @@ use std::fs;
 use std::num::NonZero;
 use std::process::ExitCode;
 use std::thread;
+use std::time::Instant;
 
 use clap::Parser;
 use weir_benches::{Outcome, machine};
 use weir_netns_tests::waiting::{catch_interrupts, go_on};
 
 use crate::mode::Mode;
-use crate::packets::{FLOWS_OPENED, Rates};
+use crate::packets::{FLOWS_OPENED, Line, Traffic};
 use crate::report::Report;
-use crate::sockets::Seen;
 use crate::way::Way;
 
-const ROUNDS: usize = 9;
-const QUICK_ROUNDS: usize = 5;
-/// Sockets are measured in so many of them: they take as long as the packets do.
-const SOCKET_ROUNDS: usize = 5;
+const ROUNDS: usize = 5;
 const CONNTRACK_MAX: &str = "/proc/sys/net/netfilter/nf_conntrack_max";
 
 /// Measures the whole way between network namespaces: needs root, changes nothing outside of them
@@ -41,7 +38,7 @@ struct Args {
     /// Print one JSON object to standard output
     #[arg(long)]
     json: bool,
-    /// Packets alone, in five rounds
+    /// Packets alone
     #[arg(long)]
     quick: bool,
 }
@@ -64,48 +61,63 @@ fn measure(args: &Args) -> Outcome<Report> {
     conntrack_has_room()?;
     // The first CPU is the load's: servers and the daemon inherit another one from here.
     machine::stay_on(thread::available_parallelism().map_or(1, NonZero::get) - 1)?;
-    let rounds = if args.quick { QUICK_ROUNDS } else { ROUNDS };
     let mut report = Report::new(machine::describe());
     if !args.json {
-        println!("{}\n{}", machine::describe(), explained(rounds));
+        println!("{}\n{}", machine::describe(), explained());
     }
-    for round in 1..=rounds {
-        // Back and forth: nobody has always the same one before it.
-        let mut modes = Mode::ALL;
-        if round % 2 == 0 {
-            modes.reverse();
-        }
-        for mode in modes {
-            let (rates, seen) = visit(mode, args.quick || round > SOCKET_ROUNDS)?;
-            let Rates { one_flow, new_flows, .. } = rates;
-            let [one_flow, new_flows] = [one_flow, new_flows].map(|rate| rate / 1e6);
-            eprintln!("round {round} of {rounds}: {:<20} {one_flow:.2} and {new_flows:.2} Mpps", mode.name());
-            report.add(mode, rates, seen);
-        }
+    for round in 1..=ROUNDS {
+        let begun = Instant::now();
+        one_round(&mut report, args.quick)?;
+        eprintln!("round {round} of {ROUNDS} took {:.0} s", begun.elapsed().as_secs_f32());
     }
     report.end(machine::describe());
     Ok(report)
 }
 
 /// What the figures are, for whoever reads the table.
-fn explained(rounds: usize) -> String {
+fn explained() -> String {
+    let [one_flow, new_flows] = [Traffic::OneFlow, Traffic::NewFlows].map(|traffic| traffic.turns() * ROUNDS);
     format!(
         "UDP in frames of 60 bytes, from a program at the client's device to one at the sandbox's, all on one CPU. One\n\
          flow: known, and answered before. New flows: each packet is its flow's first; {FLOWS_OPENED} flows, for which\n\
          there is room. By sockets, where the scheduler has its say: one TCP stream; connections with a request each;\n\
-         requests on one connection. Medians of {rounds} rounds, by sockets of {SOCKET_ROUNDS} (least..most).\n"
+         requests on one connection. Medians of {one_flow} turns, {new_flows} for new flows, {ROUNDS} by sockets (least..most).\n"
     )
 }
 
-/// Builds one mode, measures it, and takes it down, also where something failed.
-fn visit(mode: Mode, only_packets: bool) -> Outcome<(Rates, Option<Seen>)> {
-    let mut way = Way::build(mode)?;
-    let rates = packets::measure(&way)?;
-    go_on()?;
-    let seen = if only_packets { None } else { Some(sockets::measure(&mut way)?) };
-    go_on()?;
-    way.end()?;
-    Ok((rates, seen))
+/// Builds all modes, measures them in turn, and takes them down, also where something failed.
+fn one_round(report: &mut Report, only_packets: bool) -> Outcome<()> {
+    let mut ways = Vec::new();
+    for mode in Mode::ALL {
+        ways.push(Way::build(mode)?);
+        go_on()?;
+    }
+    packets(report, &ways)?;
+    if !only_packets {
+        for way in &mut ways {
+            report.add_seen(way.mode(), sockets::measure(way)?);
+            go_on()?;
+        }
+    }
+    ways.into_iter().try_for_each(Way::end)
+}
+
+fn packets(report: &mut Report, ways: &[Way]) -> Outcome<()> {
+    let mut lines = Vec::new();
+    for way in ways {
+        lines.push((way, Line::lay(way)?));
+    }
+    for traffic in [Traffic::OneFlow, Traffic::NewFlows] {
+        for _ in 0..traffic.turns() {
+            for (way, line) in &mut lines {
+                report.add_packets(way.mode(), traffic, line.pour(way, traffic)?);
+            }
+            // Back and forth: nobody has always the same one before it.
+            lines.reverse();
+            go_on()?;
+        }
+    }
+    Ok(())
 }
 
 /// The limit is the machine's, not a namespace's, so it is not for this program to change.

@@ -64,6 +64,20 @@ impl Mode {
         }
     }
 
+    /// Whose the namespaces are that it is built in: `weir-NAME-host`.
+    pub(crate) const fn topology(self) -> &'static str {
+        match self {
+            Self::Forwarding => "bench-forwarding",
+            Self::Nftables => "bench-nftables",
+            Self::TcRedirect => "bench-tc-redirect",
+            Self::TcRedirectPeer => "bench-tc-peer",
+            Self::XdpRedirect => "bench-xdp-redirect",
+            Self::XdpDnat => "bench-xdp-dnat",
+            Self::WeirTc => "bench-weir-tc",
+            Self::WeirXdp => "bench-weir-xdp",
+        }
+    }
+
     /// Whether it knows the VIP; the others are sent to the sandbox's own address.
     pub(crate) const fn translates(self) -> bool {
         matches!(self, Self::Nftables | Self::XdpDnat | Self::WeirTc | Self::WeirXdp)

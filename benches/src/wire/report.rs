@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 use weir_benches::figures::Series;
 
 use crate::mode::Mode;
-use crate::packets::Rates;
+use crate::packets::{Came, Traffic};
 use crate::sockets::Seen;
 
 /// What is measured of each mode, in the order of the table's columns.
@@ -61,7 +61,7 @@ const AIMS: [Aim; 3] = [
     Aim { mine: Mode::WeirTc, at_least: 0.9, theirs: Mode::TcRedirectPeer, figure: Figure::OneFlow },
 ];
 
-/// Figures of all modes, round by round.
+/// Figures of all modes, turn by turn.
 #[derive(Debug)]
 pub(crate) struct Report {
     machine: [String; 2],
@@ -88,14 +88,36 @@ impl Report {
         Self { machine: [machine, String::new()], rows: Mode::ALL.into_iter().map(row).collect() }
     }
 
-    /// Adds what a visit saw.
-    pub(crate) fn add(&mut self, mode: Mode, rates: Rates, seen: Option<Seen>) {
-        let Some(row) = self.rows.iter_mut().find(|row| row.mode == mode) else { return };
-        row.lost.push(rates.lost);
-        let packets = [rates.one_flow, rates.new_flows].map(|rate| rate / 1e6);
-        let seen = seen.map(|seen| [seen.gigabits, seen.connections, seen.p50_us, seen.p99_us]);
-        let figures = packets.into_iter().chain(seen.into_iter().flatten());
-        row.figures.iter_mut().zip(figures).for_each(|(series, figure)| series.push(figure));
+    /// Adds what came of a turn.
+    pub(crate) fn add_packets(&mut self, mode: Mode, traffic: Traffic, came: Came) {
+        let figure = match traffic {
+            Traffic::OneFlow => Figure::OneFlow,
+            Traffic::NewFlows => Figure::NewFlows,
+        };
+        self.add(mode, figure, came.per_second / 1e6);
+        if let Some(row) = self.row(mode) {
+            row.lost.push(came.lost);
+        }
+    }
+
+    /// Adds what was seen by sockets.
+    pub(crate) fn add_seen(&mut self, mode: Mode, seen: Seen) {
+        self.add(mode, Figure::Gigabits, seen.gigabits);
+        self.add(mode, Figure::Connections, seen.connections);
+        self.add(mode, Figure::P50, seen.p50_us);
+        self.add(mode, Figure::P99, seen.p99_us);
+    }
+
+    fn add(&mut self, mode: Mode, figure: Figure, value: f64) {
+        let Some(row) = self.row(mode) else { return };
+        let mut all = Figure::ALL.iter().zip(&mut row.figures);
+        if let Some((_, series)) = all.find(|(which, _)| **which == figure) {
+            series.push(value);
+        }
+    }
+
+    fn row(&mut self, mode: Mode) -> Option<&mut Row> {
+        self.rows.iter_mut().find(|row| row.mode == mode)
     }
 
     /// Describes the machine once more: it may have become busier.
@@ -152,7 +174,7 @@ impl Report {
         })
     }
 
-    /// Round by round, because a round shares the machine's mood.
+    /// Turn by turn, because all turns of a row share the machine's mood.
     fn ratio(&self, aim: &Aim) -> Option<Series> {
         let of = |mode| self.rows.iter().find(|row| row.mode == mode)?.of(aim.figure);
         Some(of(aim.mine)?.over(of(aim.theirs)?))
@@ -175,16 +197,16 @@ impl Aim {
 mod tests {
     use super::*;
 
-    fn rates(one_flow: f64) -> Rates {
-        Rates { one_flow, new_flows: one_flow / 2.0, lost: 0.0 }
+    fn came(per_second: f64) -> Came {
+        Came { per_second, lost: 0.0 }
     }
 
     #[test]
-    fn an_aim_is_judged_by_the_median_of_ratios_within_rounds() {
+    fn an_aim_is_judged_by_the_median_of_ratios_within_turns() {
         let mut report = Report::new(String::new());
         for (mine, theirs) in [(0.95e6, 1e6), (1.8e6, 2e6), (0.5e6, 1e6)] {
-            report.add(Mode::WeirXdp, rates(mine), None);
-            report.add(Mode::XdpDnat, rates(theirs), None);
+            report.add_packets(Mode::WeirXdp, Traffic::OneFlow, came(mine));
+            report.add_packets(Mode::XdpDnat, Traffic::OneFlow, came(theirs));
         }
         let text = report.for_people();
         assert!(
@@ -199,7 +221,7 @@ mod tests {
     #[test]
     fn what_was_not_measured_is_not_shown() {
         let mut report = Report::new(String::new());
-        report.add(Mode::Forwarding, rates(1e6), None);
+        report.add_packets(Mode::Forwarding, Traffic::NewFlows, came(1e6));
         assert!(!report.for_people().contains("p99"));
         assert!(report.for_programs()["modes"]["kernel forwarding"].get("request_p99_us").is_none());
     }

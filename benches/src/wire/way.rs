@@ -49,7 +49,7 @@ pub(crate) struct Way {
 impl Way {
     /// Builds namespaces and puts the mode in force.
     pub(crate) fn build(mode: Mode) -> Outcome<Self> {
-        let bed = Topology { name: "bench", sandboxes: 1 }.build()?;
+        let bed = Topology { name: mode.topology(), sandboxes: 1 }.build()?;
         let mut way = Self { mode, bare: None, weir: None, bed };
         let sandbox = &way.sandbox()?.netns;
         for (netns, device) in
