@@ -24,7 +24,7 @@ use weir_benches::{Outcome, machine};
 use weir_netns_tests::waiting::{catch_interrupts, go_on};
 
 use crate::mode::Mode;
-use crate::packets::{FLOWS_OPENED, Line, Traffic};
+use crate::packets::{FLOWS_OPENED, Line, MOST, Traffic};
 use crate::report::Report;
 use crate::way::Way;
 
@@ -63,7 +63,7 @@ fn measure(args: &Args) -> Outcome<Report> {
     machine::stay_on(thread::available_parallelism().map_or(1, NonZero::get) - 1)?;
     let mut report = Report::new(machine::describe());
     if !args.json {
-        println!("{}\n{}", machine::describe(), explained());
+        println!("{}\n{}", machine::describe(), explained(args.quick));
     }
     for round in 1..=ROUNDS {
         let begun = Instant::now();
@@ -75,14 +75,18 @@ fn measure(args: &Args) -> Outcome<Report> {
 }
 
 /// What the figures are, for whoever reads the table.
-fn explained() -> String {
+fn explained(only_packets: bool) -> String {
     let [one_flow, new_flows] = [Traffic::OneFlow, Traffic::NewFlows].map(|traffic| traffic.turns() * ROUNDS);
-    format!(
+    let packets = format!(
         "UDP in frames of 60 bytes, from a program at the client's device to one at the sandbox's, all on one CPU. One\n\
          flow: known, and answered before. New flows: each packet is its flow's first; {FLOWS_OPENED} flows, for which\n\
-         there is room. By sockets, where the scheduler has its say: one TCP stream; connections with a request each;\n\
-         requests on one connection. Medians of {one_flow} turns, {new_flows} for new flows, {ROUNDS} by sockets (least..most).\n"
-    )
+         there is room. Medians (least..most) of {one_flow} turns, of {new_flows} for new flows.\n"
+    );
+    if only_packets {
+        return packets;
+    }
+    let sockets = "By sockets, where the scheduler has its say: one TCP stream; connections with a request each; requests on one";
+    format!("{packets}{sockets}\nconnection. Medians (least..most) of {ROUNDS} rounds.\n")
 }
 
 /// Builds all modes, measures them in turn, and takes them down, also where something failed.
@@ -117,7 +121,17 @@ fn packets(report: &mut Report, ways: &[Way]) -> Outcome<()> {
             go_on()?;
         }
     }
-    Ok(())
+    ways.iter().try_for_each(opened_flows)
+}
+
+/// An error where packets came that should have opened flows, and too few flows were.
+fn opened_flows(way: &Way) -> Outcome<()> {
+    match way.flows_opened()? {
+        Some(opened) if (opened as f64) < MOST * f64::from(FLOWS_OPENED) => {
+            Err(format!("{} opened {opened} flows, not {FLOWS_OPENED}", way.mode().name()).into())
+        }
+        _ => Ok(()),
+    }
 }
 
 /// The limit is the machine's, not a namespace's, so it is not for this program to change.

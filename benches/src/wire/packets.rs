@@ -26,8 +26,8 @@ const FRAME: usize = 60;
 const HEADERS: usize = 42;
 /// Frames that are given to the device at once: as many as a driver polls for.
 const AT_ONCE: u32 = 64;
-/// Fewer than this share of the packets come where a way doesn't do what it is for.
-const MOST: f64 = 0.9;
+/// Where fewer than this share of packets come, or of flows are opened, a way doesn't do what it is for.
+pub(crate) const MOST: f64 = 0.9;
 
 /// Which flows packets belong to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

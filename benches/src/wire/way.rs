@@ -15,6 +15,7 @@
 //! device that polls (NAPI), which on a veth `gro on` sees to. No receiver spreads packets over CPUs (RPS): a packet
 //! is carried to the sink by the CPU that made it, so that what a way costs is what is seen.
 
+use std::fs;
 use std::path::Path;
 
 use aya::Ebpf;
@@ -29,11 +30,14 @@ use weir_netns_tests::topology::{
     GATEWAY, GATEWAY_MAC, HOST, ROUTER_DEVICE, SANDBOX, SANDBOX_MAC, Sandbox, Testbed, Topology, UPLINK, VIP,
 };
 use weir_netns_tests::weir::Weir;
+use weir_path::Reason;
 use weir_path::addr::{IfIndex, Mac};
 
 use crate::mode::{Mode, PORT_OFFSET, SERVED};
 use crate::programs::{self, Devices, inside};
 
+/// Flows that conntrack knows in a namespace.
+const CONNTRACK_COUNT: &str = "/proc/sys/net/netfilter/nf_conntrack_count";
 /// The sandbox's device.
 pub(crate) const SANDBOX_DEVICE: &str = "eth0";
 
@@ -97,6 +101,17 @@ impl Way {
         let translates = self.mode.translates() || self.mode == Mode::Forwarding;
         let to = if translates { mac(&self.bed.host.mac(UPLINK)?)? } else { mac(SANDBOX_MAC)? };
         Ok([to, mac(&self.client_side().mac(ROUTER_DEVICE)?)?])
+    }
+
+    /// How many flows it opened, where it has a table.
+    pub(crate) fn flows_opened(&self) -> Outcome<Option<u64>> {
+        if let Some(weir) = &self.weir {
+            return Ok(Some(weir.counters()?.of(Reason::Opened)));
+        }
+        if self.mode != Mode::Nftables {
+            return Ok(None);
+        }
+        inside(&self.bed.host, || Ok(Some(fs::read_to_string(CONNTRACK_COUNT)?.trim().parse()?)))
     }
 
     /// Takes it down. What is left behind is an error.
