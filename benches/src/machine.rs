@@ -1,9 +1,13 @@
-//! The machine that figures come from: what it is, how busy it is, and how to stay on one of its CPUs.
+//! The machine that figures come from: what it is, how busy it is, and how to have one of its CPUs.
 
 use crate::Outcome;
 use nix::sched::{CpuSet, sched_setaffinity};
 use nix::unistd::Pid;
 use std::fs;
+use std::process::Command;
+
+/// Thirty times the share of a thread that nobody said anything about.
+const NICE: &str = "-15";
 
 /// Keeps the calling thread on this CPU.
 ///
@@ -14,6 +18,20 @@ pub fn stay_on(cpu: usize) -> Outcome<()> {
     cpus.set(cpu)?;
     sched_setaffinity(Pid::from_raw(0), &cpus)?;
     Ok(())
+}
+
+/// Lets the calling thread go before others on its CPU: what else the machine does is not to be measured.
+///
+/// # Errors
+/// Where `renice` is missing, or the right to it.
+pub fn go_first() -> Outcome<()> {
+    let thread = fs::read_link("/proc/thread-self")?;
+    let id = thread.file_name().ok_or("/proc/thread-self leads nowhere")?;
+    let ended = Command::new("renice").args(["-n", NICE, "-p"]).arg(id).output()?;
+    if ended.status.success() {
+        return Ok(());
+    }
+    Err(format!("`renice -n {NICE}`: {}", String::from_utf8_lossy(&ended.stderr).trim()).into())
 }
 
 /// The CPU, the kernel, and the load: a line for the top of a table.

@@ -9,12 +9,19 @@ use crate::workspace::Workspace;
 pub(crate) fn run(workspace: &Workspace, which: &str, flags: &[&str]) -> Result<(), Error> {
     let (scope, command): (_, &[&str]) = match which {
         "path" => (Scope::Build, &["bench", "--package=weir-benches", "--bench=path", "--"]),
-        "program" => {
-            (Scope::Everything, &["run", "--release", "--package=weir-benches", "--bin=program", "--"])
-        }
-        "flows" => (Scope::Everything, &["run", "--release", "--package=weir-benches", "--bin=flows", "--"]),
+        "program" => (Scope::Everything, &runs("--bin=program")),
+        "flows" => (Scope::Everything, &runs("--bin=flows")),
+        "wire" => (Scope::Everything, &runs("--bin=wire")),
         other => return Err(Error::Usage { given: format!("bench {other}"), usage: crate::USAGE }),
     };
     setup::make_ready(workspace, scope, &format!("bench {which}"))?;
+    if which == "wire" {
+        // What users run is what is measured; it is looked for beside the benchmark.
+        shell::run(&mut workspace.cargo(&["build", "--release", "--package=weir-controller", "--bins"]))?;
+    }
     shell::run_with_stdout(workspace.cargo(command).args(flags))
+}
+
+const fn runs(binary: &str) -> [&str; 5] {
+    ["run", "--release", "--package=weir-benches", binary, "--"]
 }

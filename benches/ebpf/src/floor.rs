@@ -6,6 +6,8 @@ use aya_ebpf::macros::{classifier, map, xdp};
 use aya_ebpf::maps::{DevMap, HashMap, PerCpuArray};
 use aya_ebpf::programs::{TcContext, XdpContext};
 
+use crate::checksum::mend;
+
 const LOOPBACK: u32 = 1;
 
 /// Addresses, ports, protocol. Aligned, because it is put together on the stack.
@@ -77,14 +79,4 @@ fn translate(data: usize, end: usize) -> Option<()> {
     // SAFETY: a valid map value of this CPU.
     unsafe { *counter += 1 };
     Some(())
-}
-
-#[inline(always)]
-fn mend(field: u16, delta: u64) -> u16 {
-    let mut sum = u64::from(!field) + delta;
-    sum = (sum & 0xffff_ffff) + (sum >> 32);
-    sum = (sum & 0xffff) + (sum >> 16);
-    sum = (sum & 0xffff) + (sum >> 16);
-    sum = (sum & 0xffff) + (sum >> 16);
-    !(sum as u16)
 }

@@ -8,6 +8,7 @@
 #![no_main]
 
 mod bare;
+mod checksum;
 mod floor;
 
 use aya_ebpf::bindings::{TC_ACT_SHOT, TC_ACT_UNSPEC, xdp_action};

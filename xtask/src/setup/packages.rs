@@ -40,6 +40,7 @@ const PACKAGES: &[Package] = &[
     ),
     package("nginx-light", Scope::Everything, "what the demo's sandboxes serve with"),
     package("curl", Scope::Everything, "the demo's client"),
+    package("nftables", Scope::Everything, "what `bench wire` measures beside Weir"),
     package("iputils-ping", Scope::Everything, "asks VIPs and hosts whether they are there"),
 ];
 

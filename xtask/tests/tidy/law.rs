@@ -14,7 +14,7 @@ const LAW: &[(&str, &[&str])] = &[
     ("weir-testkit", &["weir-path", "weir-dataplane"]),
     ("weir-path-fuzz", &["weir-path", "weir-testkit"]),
     ("weir-netns-tests", &["weir-path", "weir-dataplane", "weir-testkit"]),
-    ("weir-benches", &["weir-path", "weir-dataplane", "weir-testkit", "weir-controller"]),
+    ("weir-benches", &["weir-path", "weir-dataplane", "weir-testkit", "weir-controller", "weir-netns-tests"]),
     ("weir-bench-ebpf", &["weir-path"]),
     ("xtask", &["weir-path"]),
 ];
