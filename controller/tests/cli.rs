@@ -65,7 +65,7 @@ fn a_wrong_command_exits_with_2() {
 #[test]
 fn asking_where_nothing_runs_exits_with_5_and_says_what_to_do() {
     let bed = Bed::new(GOOD);
-    let nouns = ["listeners", "targets", "flows", "counters", "capacity"];
+    let nouns = ["listeners", "targets", "interfaces", "flows", "counters", "capacity"];
     let asked =
         nouns.map(|noun| vec!["get", noun]).into_iter().chain([vec!["events"], vec!["events", "--json"]]);
     for words in asked {

@@ -2,18 +2,21 @@
 //! Takes root and a bpffs.
 #![expect(clippy::unwrap_used, reason = "test code")]
 
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+mod daemon;
+
+use daemon::{Running, Said};
+use nix::sys::signal::Signal;
 use std::fs;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStderr, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use tempfile::TempDir;
 use weir_dataplane::flows::{FlowState, SideState};
 use weir_dataplane::{Dataplane, FamilySizes, Options, Sizes};
 use weir_path::addr::{InterfaceId, Ip4, L4Port, Mac, Zone};
 use weir_path::flow::{Counts, Ends, Hop, Key, Key4, Life, Meta, Phase, RecordId, Side, Stamp, V4};
+use weir_path::layout::SCHEMA;
 use weir_path::time::Seconds;
 
 const SIZES: &str = "max_flows = 2048\nmax_flows_v6 = 1024\nmax_half_open = 512\n";
@@ -21,10 +24,13 @@ const SIZES: &str = "max_flows = 2048\nmax_flows_v6 = 1024\nmax_half_open = 512\
 #[test]
 fn tables_of_another_schema_are_refused_with_what_to_do() {
     let bed = Bed::new(SIZES);
-    fs::create_dir_all(bed.pins.join("v1/maps")).unwrap();
+    let (other, this) = (SCHEMA - 1, SCHEMA);
+    fs::create_dir_all(bed.pins.join(format!("v{other}/maps"))).unwrap();
     let said = bed.weir(&["run"]);
     assert_eq!(said.code, 1);
-    for word in ["schema v1", "this version has schema v2", "`weir stop --release`"] {
+    let words =
+        [&format!("schema v{other}"), &format!("this version has schema v{this}"), "`weir stop --release`"];
+    for word in words {
         assert!(said.err.contains(word), "{word:?} is not in\n{}", said.err);
     }
     // The release takes away what any version pinned.
@@ -171,20 +177,6 @@ struct Bed {
     pins: PathBuf,
 }
 
-struct Said {
-    code: i32,
-    out: String,
-    err: String,
-}
-
-/// A command that runs on.
-struct Running {
-    child: Child,
-    lines: BufReader<ChildStderr>,
-    /// What it said so far.
-    said: String,
-}
-
 impl Bed {
     fn new(section: &str) -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
@@ -224,18 +216,11 @@ impl Bed {
     }
 
     fn weir(&self, words: &[&str]) -> Said {
-        let done = self.command(words).output().unwrap();
-        Said {
-            code: done.status.code().unwrap(),
-            out: String::from_utf8(done.stdout).unwrap(),
-            err: String::from_utf8(done.stderr).unwrap(),
-        }
+        Said::by(self.command(words))
     }
 
     fn start(&self, words: &[&str]) -> Running {
-        let mut child = self.command(words).spawn().unwrap();
-        let lines = BufReader::new(child.stderr.take().unwrap());
-        Running { child, lines, said: String::new() }
+        Running::start(self.command(words))
     }
 
     /// The daemon, once it is ready.
@@ -251,41 +236,5 @@ impl Drop for Bed {
         let released = self.weir(&["stop", "--release"]);
         assert!(std::thread::panicking() || released.code == 0, "{}", released.err);
         assert!(std::thread::panicking() || !Path::new(&self.pins).exists());
-    }
-}
-
-impl Running {
-    /// Reads what it says until it says this.
-    fn wait_for(&mut self, words: &str) {
-        let mut line = String::new();
-        while self.lines.read_line(&mut line).unwrap() > 0 {
-            self.said += &line;
-            if line.contains(words) {
-                return;
-            }
-            line.clear();
-        }
-        let _ = self.child.wait();
-        assert!(self.said.contains(words), "{words:?} was not said:\n{}", self.said);
-    }
-
-    fn signal(&self, signal: Signal) {
-        kill(Pid::from_raw(self.child.id().cast_signed()), signal).unwrap();
-    }
-
-    /// Stops it, which is no failure.
-    fn stop(mut self) {
-        self.signal(Signal::SIGTERM);
-        let mut rest = String::new();
-        self.lines.read_to_string(&mut rest).unwrap();
-        assert_eq!(self.child.wait().unwrap().code(), Some(0), "{}{rest}", self.said);
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        // One that has ended already is none that could be killed.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }

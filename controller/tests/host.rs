@@ -121,6 +121,45 @@ fn a_vip_that_is_the_hosts_own_address_is_refused_unless_it_is_another_vpcs() {
 }
 
 #[test]
+fn an_uplinks_own_address_that_is_the_hosts_is_refused_with_what_to_do() {
+    let bed = Bed::new();
+    ip(&["-n", &bed.host.0, "address", "add", "10.0.0.5/24", "dev", "bridge0"]);
+    let text = bed.text("interface = \"tap0\"");
+    let text = text.replace("\"up0\"\n", "\"up0\"\naddress = \"10.0.0.5/24\"\n");
+    let shown = document(&text).invalid(bed.resolve_text(&text).problems).rendered();
+    let words = shown.split_whitespace().filter(|word| *word != "│").collect::<Vec<_>>().join(" ");
+    for said in [
+        "[weir.toml:8:11]",
+        "10.0.0.5 is the host's own address, on bridge0: Weir would answer for it",
+        "ip address del",
+    ] {
+        assert!(words.contains(said), "{said:?} is not in\n{shown}");
+    }
+}
+
+#[test]
+fn uplinks_of_one_device_take_its_mtu_or_less_and_one_hook() {
+    let bed = Bed::new();
+    ip(&["-n", &bed.host.0, "link", "set", "up0", "mtu", "1600"]);
+    ip(&["-n", &bed.host.0, "link", "set", "tap0", "mtu", "1300"]);
+    let tagged = |vlan: u16, rest: &str| {
+        format!("\n[[uplink]]\ninterface = \"up0\"\nvpc = \"prod\"\nvlan = {vlan}\n{rest}")
+    };
+    let hook = "hook = \"xdp\"\nsenders_complete_checksums = true\n";
+    let text = bed.text("interface = \"tap0\"")
+        + &tagged(7, "mtu = 1450\n")
+        + &tagged(8, "mtu = 9000\n")
+        + &tagged(9, hook);
+    let resolved = bed.resolve_text(&text);
+    assert_eq!(resolved.problems, []);
+    let uplinks = &resolved.wanted.uplinks;
+    let frames: Vec<_> = uplinks.iter().map(|it| (it.vlan.0, it.mtu)).collect();
+    assert_eq!(frames, [(0, 1_600), (7, 1_450), (8, 1_600), (9, 1_600)]);
+    assert!(uplinks.iter().all(|it| it.point == Point::XdpNative));
+    assert_eq!(resolved.wanted.slots.first().unwrap().mtu, 1_300);
+}
+
+#[test]
 fn a_slot_under_two_names_is_one_device_and_each_of_its_ports_one_target() {
     let bed = Bed::new();
     let and_inside = |port: u16| {
