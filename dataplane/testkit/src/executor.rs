@@ -51,8 +51,13 @@ pub trait Executor {
     /// What to call it where it disagrees.
     fn name(&self) -> &'static str;
 
-    /// Whether it can run a frame of this length.
-    fn takes(&self, frame_len: usize) -> bool;
+    /// Whether it can run this frame.
+    fn takes(&self, frame: &[u8]) -> bool;
+
+    /// What it shows of a frame that leaves with these bytes.
+    fn shows(&self, bytes: &[u8]) -> Vec<u8> {
+        bytes.to_vec()
+    }
 
     /// Starts afresh from `world`; all counters are zero.
     fn load(&mut self, world: &World);
@@ -138,7 +143,7 @@ impl Executor for Slice {
         "slice"
     }
 
-    fn takes(&self, _: usize) -> bool {
+    fn takes(&self, _: &[u8]) -> bool {
         true
     }
 

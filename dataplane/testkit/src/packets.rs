@@ -354,6 +354,22 @@ fn ethernet(destination: Mac, source: Mac, ether_type: EtherType) -> Vec<u8> {
     Ethernet2Header { destination: destination.0, source: source.0, ether_type }.to_bytes().to_vec()
 }
 
+/// Whether the frame has an 802.1Q tag.
+#[must_use]
+pub fn is_tagged(frame: &[u8]) -> bool {
+    frame.get(12..14) == Some(&[0x81, 0])
+}
+
+/// The frame without its 802.1Q tag.
+#[must_use]
+pub fn untagged(frame: &[u8]) -> Vec<u8> {
+    let mut bytes = frame.to_vec();
+    if is_tagged(frame) && frame.len() >= ETHERNET + 2 {
+        bytes.drain(12..16);
+    }
+    bytes
+}
+
 /// A frame of any ethertype.
 #[must_use]
 pub fn frame(from: Mac, to: Mac, ethertype: u16, payload: &[u8]) -> Vec<u8> {

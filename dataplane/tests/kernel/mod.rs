@@ -10,10 +10,11 @@ use weir_dataplane::flows::FlowId;
 use weir_dataplane::test_run::{Program, Runner};
 use weir_dataplane::{Sizes, Tables};
 use weir_path::Reason;
-use weir_path::addr::IfIndex;
+use weir_path::addr::{IfIndex, Mac};
 use weir_path::flow::{Key, Key4, Key6, V4, V6};
+use weir_path::tables::NextHopId;
 use weir_testkit::model::{sides, table};
-use weir_testkit::packets::{ETHERNET, SHORTEST_ON_TC};
+use weir_testkit::packets::{ETHERNET, SHORTEST_ON_TC, is_tagged, untagged};
 use weir_testkit::world::{Change, FlowImage, Flows, WalkCounters};
 use weir_testkit::{End, Executor, Ran, State, Walk, World, town};
 
@@ -119,10 +120,19 @@ impl Executor for Kernel {
         }
     }
 
-    fn takes(&self, frame_len: usize) -> bool {
+    /// A test run on TC can't have a tag beside the bytes, where a packet from a wire has it.
+    fn takes(&self, frame: &[u8]) -> bool {
         match self.on {
-            On::Xdp => frame_len >= ETHERNET,
-            On::Tc => frame_len >= SHORTEST_ON_TC,
+            On::Xdp => frame.len() >= ETHERNET,
+            On::Tc => frame.len() >= SHORTEST_ON_TC && !is_tagged(frame),
+        }
+    }
+
+    /// TC puts a tag beside the bytes, where a test run doesn't look.
+    fn shows(&self, bytes: &[u8]) -> Vec<u8> {
+        match self.on {
+            On::Xdp => bytes.to_vec(),
+            On::Tc => untagged(bytes),
         }
     }
 
@@ -132,6 +142,7 @@ impl Executor for Kernel {
         tables.clear().unwrap();
         tables.set_now(world.now);
         world.interfaces.iter().for_each(|interface| tables.set_interface(interface).unwrap());
+        world.next_hops.iter().for_each(|(id, station)| tables.set_next_hop(*id, *station).unwrap());
         tables.insert_flows::<V4>(&world.states()).unwrap();
         tables.insert_flows::<V6>(&world.states()).unwrap();
         tables.apply(&world.image).unwrap();
@@ -161,14 +172,21 @@ impl Executor for Kernel {
         let v6 = table(tables.flow_states::<V6>().unwrap().iter().map(FlowImage::of).collect());
         let entries = tables.flow_keys::<V4>().unwrap().len() + tables.flow_keys::<V6>().unwrap().len();
         let strays = entries - sides(&v4) - sides(&v6);
+        let next_hops = next_hops(tables);
         let mut walks = BTreeMap::new();
         for (hook, counted) in counters.hooks.into_iter().filter(|(_, counted)| counted.entered != 0) {
             let walk = self.walk_of(hook).unwrap_or_else(|| panic!("{hook:?} counted, but never ran"));
             walks.insert(walk, nonzero(&counted));
         }
         let (opened, ended, sent) = (counters.opened, counters.ended, counters.sent);
-        State { flows: Flows { v4, v6 }, strays, opened, ended, walks, sent }
+        State { flows: Flows { v4, v6 }, strays, opened, ended, walks, next_hops, sent }
     }
+}
+
+fn next_hops(tables: &Tables) -> BTreeMap<NextHopId, Mac> {
+    let ids = tables.interfaces().unwrap().into_iter().map(|interface| interface.egress.id);
+    let ids = ids.flat_map(|id| [NextHopId::gateway(id), NextHopId::gateway6(id)]);
+    ids.filter_map(|id| Some((id, tables.next_hop(id).unwrap()?))).collect()
 }
 
 fn nonzero(counted: &HookCounters) -> WalkCounters {
