@@ -249,8 +249,11 @@ fn settled_ip<F: Steps, P: Packet, T: Tables + Flows<F>>(
     if ip.total_len() > out.mtu as usize || p.vlan() != out.vlan {
         return Err(F::READY);
     }
+    if let Err(why) = turn::<F, P, T>(p, t, &ip, &segment, &way, out) {
+        return Ok(Err(why));
+    }
     found.count::<F>(p.segments(), ip.total_len(), &segment);
-    Ok(send::<F, P, T>(p, t, &ip, &segment, (&way, out), from.known()))
+    Ok(Ok(Sent { why: from.known(), to: out.egress }))
 }
 
 /// The step of a packet that may move its flow's state. Returns the step to go on with.
@@ -306,15 +309,16 @@ fn ready_ip<F: Steps, P: Packet, T: Tables + Flows<F>>(p: &mut P, t: &T, from: F
     if !fits(p, &ip, &segment, out) {
         return Err(Reason::TooBig);
     }
-    let is_first = found.count::<F>(p.segments(), ip.total_len(), &segment) && from == From::Uplink;
-    let why = if is_first { Reason::Opened } else { from.known() };
     let longest = here.mtu.min(out.mtu);
-    retag(p, out.vlan)?;
     translate::clamp_segments::<P>(p, &segment, longest.saturating_sub((F::LEN + TCP_LEN) as u32))?;
     if ip.is_fragment {
         odd::note::<F, P, T>(p, t, here, &ip, &way, from)?;
     }
-    send::<F, P, T>(p, t, &ip, &segment, (&way, out), why)
+    retag(p, out.vlan)?;
+    turn::<F, P, T>(p, t, &ip, &segment, &way, out)?;
+    let is_first = found.count::<F>(p.segments(), ip.total_len(), &segment) && from == From::Uplink;
+    let why = if is_first { Reason::Opened } else { from.known() };
+    Ok(Sent { why, to: out.egress })
 }
 
 /// A packet of a flow.
@@ -410,17 +414,16 @@ pub(crate) fn macs<A, T: Tables>(t: &T, way: &Way<A>, out: &Interface) -> Result
     Ok(Macs { dst: next_hop.station(), zero: 0, src: out.mac })
 }
 
-/// Turns the packet into what its flow says, and sends it where the flow leads.
+/// Turns the packet into what its flow says, to be sent where the flow leads.
 #[inline(always)]
-fn send<F: Steps, P: Packet, T: Tables>(
+fn turn<F: Steps, P: Packet, T: Tables>(
     p: &mut P,
     t: &T,
     ip: &Ip<F::Address>,
     segment: &Segment,
-    (way, out): (&Way<F::Address>, &Interface),
-    why: Reason,
-) -> Result<Sent, Reason> {
+    way: &Way<F::Address>,
+    out: &Interface,
+) -> Result<(), Reason> {
     let macs = macs(t, way, out)?;
-    translate::apply::<F, P>(p, ip, segment, &way.to, &macs)?;
-    Ok(Sent { why, to: out.egress })
+    translate::apply::<F, P>(p, ip, segment, &way.to, &macs)
 }

@@ -13,6 +13,8 @@ pub struct XdpPacket {
     ctx: XdpContext,
     bytes: Bytes,
     tag: VlanTag,
+    /// 0, or [`ethernet::VLAN_LEN`].
+    tag_len: usize,
 }
 
 impl XdpPacket {
@@ -23,7 +25,7 @@ impl XdpPacket {
         if bytes.read(ethernet::TYPE) == Some(ethernet::VLAN) {
             return None;
         }
-        Some(Self { ctx, bytes, tag: VlanTag::NONE })
+        Some(Self { ctx, bytes, tag: VlanTag::NONE, tag_len: 0 })
     }
 
     /// The packet of this context.
@@ -38,9 +40,9 @@ impl XdpPacket {
         // The verifier would go on with each kind of tag for itself: it must not know which one it is.
         let noise = ctx.ingress_ifindex();
         let tag = VlanTag((opaque(usize::from(tag.0) ^ noise) ^ noise) as u16);
-        let shift = (opaque(usize::from(is_tagged) ^ noise) ^ noise) & 1;
-        let bytes = Bytes { behind_tag: bytes.data + shift * ethernet::VLAN_LEN, ..bytes };
-        Self { ctx, bytes, tag }
+        let tag_len = ((opaque(usize::from(is_tagged) ^ noise) ^ noise) & 1) * ethernet::VLAN_LEN;
+        let bytes = Bytes { behind_tag: bytes.data + tag_len, ..bytes };
+        Self { ctx, bytes, tag, tag_len }
     }
 
     /// The device that the packet came in by.
@@ -49,17 +51,15 @@ impl XdpPacket {
         IfIndex(self.ctx.ingress_ifindex() as u32)
     }
 
-    #[inline(always)]
-    fn tag_len(&self) -> usize {
-        if self.tag == VlanTag::NONE { 0 } else { ethernet::VLAN_LEN }
-    }
-
     /// After a helper that moved an end of the packet, which has this tag now.
     #[inline(always)]
     fn moved(&mut self, result: i64, tag: VlanTag) -> Result<(), Refused> {
-        self.tag = tag;
+        if tag != self.tag {
+            self.tag = tag;
+            self.tag_len = if tag == VlanTag::NONE { 0 } else { ethernet::VLAN_LEN };
+        }
         let data = self.ctx.data();
-        self.bytes = Bytes { data, behind_tag: data + self.tag_len(), end: self.ctx.data_end() };
+        self.bytes = Bytes { data, behind_tag: data + self.tag_len, end: self.ctx.data_end() };
         if result == 0 { Ok(()) } else { Err(Refused) }
     }
 
@@ -89,7 +89,7 @@ impl Packet for XdpPacket {
     #[inline(always)]
     fn length(&self) -> usize {
         // SAFETY: the context is the one that this program was called with.
-        (unsafe { bpf_xdp_get_buff_len(self.ctx.ctx) }) as usize - self.tag_len()
+        (unsafe { bpf_xdp_get_buff_len(self.ctx.ctx) }) as usize - self.tag_len
     }
 
     #[inline(always)]
@@ -140,7 +140,7 @@ impl Packet for XdpPacket {
     #[inline(always)]
     fn sum(&self, at: usize, len: usize) -> Option<Sum> {
         // SAFETY: the context is the one that this program was called with.
-        sum::of(unsafe { sum::sum_xdp(self.ctx.ctx, (at + self.tag_len()) as u64, len as u64) })
+        sum::of(unsafe { sum::sum_xdp(self.ctx.ctx, (at + self.tag_len) as u64, len as u64) })
     }
 
     #[inline(always)]
