@@ -48,6 +48,18 @@ fn neighbours_learn_at_once_that_an_address_has_come_here() {
 }
 
 #[test]
+fn what_could_not_be_said_while_the_device_was_down_is_said_when_it_is_up() {
+    let bed = Bed::new();
+    ip(&bed.host, &["link", "set", "up0", "down"]);
+    let mut daemon = bed.run();
+    daemon.wait_for("its queue dropped the frame; is it up? device=\"up0\"");
+    ip(&bed.host, &["link", "set", "up0", "up"]);
+    daemon.wait_for("neighbours hear from us again");
+    daemon.wait_for("gateway found");
+    daemon.stop();
+}
+
+#[test]
 fn a_gateway_is_asked_for_and_shown_with_its_mac() {
     let bed = Bed::new();
     let mut daemon = bed.run();
@@ -68,7 +80,7 @@ fn a_gateway_that_is_not_there_is_said_to_be_missing() {
     let bed = Bed::new();
     ip(&bed.router, &["address", "flush", "dev", "up1"]);
     let mut daemon = bed.run();
-    daemon.wait_for("gateway 10.0.0.1 does not answer");
+    daemon.wait_for("gateway 10.0.0.1 does not answer on device up0;");
     assert!(bed.weir(&["get", "interfaces"]).out.contains("10.0.0.1 unresolved"));
     daemon.stop();
 }

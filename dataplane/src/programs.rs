@@ -211,13 +211,14 @@ pub(crate) fn transmit(ebpf: &Ebpf, device: IfIndex, frame: &[u8]) -> Result<(),
     if let Some(first) = context.last_mut() {
         *first = device.0;
     }
-    match run_on(ebpf, Service::Transmit, frame, context.as_bytes())? as i32 {
-        0 => Ok(()),
-        error => Err(Error::Transmit {
-            ifindex: device,
-            source: io::Error::from_raw_os_error(error.saturating_neg()),
-        }),
-    }
+    let source = match run_on(ebpf, Service::Transmit, frame, context.as_bytes())? as i32 {
+        0 => return Ok(()),
+        error if error < 0 => io::Error::from_raw_os_error(error.saturating_neg()),
+        // `NET_XMIT_DROP` and its like (include/linux/netdevice.h): what queues answer, also those of devices that
+        // are down.
+        _ => io::Error::other("its queue dropped the frame"),
+    };
+    Err(Error::Transmit { ifindex: device, source })
 }
 
 fn run_on(ebpf: &Ebpf, service: Service, frame: &[u8], context: &[u8]) -> Result<u32, Error> {

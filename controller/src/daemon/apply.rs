@@ -3,7 +3,7 @@
 use super::RunError;
 use crate::compile;
 use crate::config::{Config, SlotName};
-use crate::host::{Resolved, SlotDevice};
+use crate::host::{Resolved, SlotDevice, name_of};
 use crate::plan::{self, Observed, Plan, Point, Step};
 use crate::store::SlotRecord;
 use std::collections::{BTreeMap, BTreeSet};
@@ -82,7 +82,7 @@ fn observe(dataplane: &Dataplane) -> Result<Observed, RunError> {
     let has_program = |it: &Interface| attached.iter().any(|(ifindex, _)| *ifindex == it.egress.ifindex);
     let present = interfaces
         .iter()
-        .filter(|it| device_name(it.egress.ifindex).is_some() && (!it.zone.is_binding() || has_program(it)))
+        .filter(|it| name_of(it.egress.ifindex).is_some() && (!it.zone.is_binding() || has_program(it)))
         .map(|it| it.egress.ifindex)
         .collect();
     let mut in_force = BTreeSet::new();
@@ -94,19 +94,13 @@ fn observe(dataplane: &Dataplane) -> Result<Observed, RunError> {
     Ok(Observed { interfaces, in_force, attached, flow_bindings, present, exits: BTreeSet::new() })
 }
 
-fn device_name(ifindex: IfIndex) -> Option<String> {
-    // nix 0.31 makes an empty name of a device that does not exist.
-    let name = nix::net::if_::if_indextoname(ifindex.0).ok().filter(|name| !name.is_empty())?;
-    Some(name.to_string_lossy().into_owned())
-}
-
 /// Names the programs of others on devices that are Weir's since now: they meet the same packets.
 fn report_others(pin_dir: &Path, plan: &Plan, observed: &Observed) -> Result<(), Error> {
     let fresh = plan.before.iter().filter_map(|step| match step {
         Step::Attach(ifindex, point) if !observed.attached.contains(&(*ifindex, *point)) => Some(*ifindex),
         _ => None,
     });
-    let fresh: BTreeSet<_> = fresh.filter_map(device_name).collect();
+    let fresh: BTreeSet<_> = fresh.filter_map(name_of).collect();
     if fresh.is_empty() {
         return Ok(());
     }

@@ -186,6 +186,13 @@ fn listen() -> io::Result<Events> {
     Ok(messages.map(drop).boxed())
 }
 
+/// The name of a device of the calling thread's namespace; none where it doesn't exist.
+pub(crate) fn name_of(ifindex: IfIndex) -> Option<String> {
+    // nix 0.31 makes an empty name of a device that does not exist.
+    let name = nix::net::if_::if_indextoname(ifindex.0).ok().filter(|name| !name.is_empty())?;
+    Some(name.to_string_lossy().into_owned())
+}
+
 /// The device of this name.
 ///
 /// # Errors

@@ -7,6 +7,7 @@
 mod frames;
 
 use crate::config::Config;
+use crate::host::name_of;
 use crate::plan::Wanted;
 use frames::Station;
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,6 +15,7 @@ use std::time::Duration;
 use tracing::{debug, info, warn};
 use weir_dataplane::{Dataplane, Error};
 use weir_path::addr::{Address, IfIndex, Ip4, Ip6, Mac};
+use weir_path::packet::VlanTag;
 use weir_path::tables::{Interface, NextHopId};
 
 /// How often gateways are asked for that have not answered yet.
@@ -120,7 +122,7 @@ impl Neighbours {
         for claim in std::mem::take(&mut self.untold) {
             let Claim { device, station, address } = claim;
             if self.say(device, &station.announce(address), voice) {
-                debug!(%address, %device, "announced");
+                debug!(%address, device = link(device, station), "announced");
                 self.told.insert(claim);
             } else {
                 self.untold.insert(claim);
@@ -141,7 +143,7 @@ impl Neighbours {
     /// Looks up who a gateway is by now, says so where that is news, and returns whether it is known.
     fn look(&mut self, id: NextHopId, voice: &impl Voice) -> bool {
         let Some(gateway) = self.gateways.get_mut(&id) else { return true };
-        let Gateway { device, address, .. } = *gateway;
+        let Gateway { device, station: own, address, .. } = *gateway;
         let now = match voice.next_hop(id) {
             Ok(now) => now,
             Err(error) => {
@@ -151,12 +153,13 @@ impl Neighbours {
         };
         match now {
             Some(station) if gateway.known != now => {
-                info!(gateway = %address, %device, %station, "gateway found")
+                info!(gateway = %address, device = link(device, own), %station, "gateway found")
             }
             None if gateway.was_asked && !gateway.is_missed => {
                 gateway.is_missed = true;
                 warn!(
-                    "gateway {address} does not answer on device {device}; asking on. Until it does, replies go to whoever sent a flow's packets"
+                    "gateway {address} does not answer on device {}; asking on. Until it does, replies go to whoever sent a flow's packets",
+                    link(device, own)
                 );
             }
             _ => {}
@@ -171,18 +174,34 @@ impl Neighbours {
         match voice.transmit(device, frame) {
             Ok(()) => {
                 if self.mute.remove(&device) {
-                    info!(%device, "neighbours hear from us again");
+                    info!(device = device_name(device), "neighbours hear from us again");
                 }
                 true
             }
             Err(error) => {
                 if self.mute.insert(device) {
-                    warn!(%device, "could not speak to neighbours, trying again: {error}");
+                    warn!(
+                        device = device_name(device),
+                        "could not speak to neighbours, trying again: {error}"
+                    );
                 }
                 false
             }
         }
     }
+}
+
+/// A device with its tag, for people.
+fn link(device: IfIndex, station: Station) -> String {
+    let name = device_name(device);
+    match station.vlan {
+        VlanTag::NONE => name,
+        VlanTag(vlan) => format!("{name}, VLAN {vlan}"),
+    }
+}
+
+fn device_name(device: IfIndex) -> String {
+    name_of(device).unwrap_or_else(|| device.to_string())
 }
 
 impl Gateway {

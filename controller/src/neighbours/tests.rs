@@ -6,7 +6,6 @@ use crate::config::tests::{SMALL, config};
 use crate::plan::{Point, WantedUplink};
 use std::cell::{Cell, RefCell};
 use weir_path::addr::InterfaceId;
-use weir_path::packet::VlanTag;
 use weir_path::tables::Egress;
 
 const MAC: Mac = Mac([2, 0, 0, 0, 0, 9]);
