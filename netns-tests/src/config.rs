@@ -1,11 +1,11 @@
 //! The daemon's configuration, as a value that a test can vary.
 
-use std::fmt::Write as _;
+use std::fmt::{Display, Write as _};
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
 
-use crate::ipv6::{GATEWAY6, SANDBOX6, VIP6};
-use crate::topology::{Testbed, UPLINK, VIP};
+use crate::ipv6::{GATEWAY6, OWN6, ROUTER6, SANDBOX6, VIP6};
+use crate::topology::{OWN, ROUTER, Testbed, UPLINK, VIP};
 
 /// More flows of IPv6 than any test has at once.
 const MAX_FLOWS_V6: u32 = 1 << 12;
@@ -26,7 +26,22 @@ pub enum Protocol {
     Tcp,
     /// UDP.
     Udp,
+    /// Both on the same port.
+    TcpUdp,
 }
+
+impl Protocol {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Tcp => "tcp",
+            Self::Udp => "udp",
+            Self::TcpUdp => "tcp_udp",
+        }
+    }
+}
+
+/// All ports of the VIP that no other listener has; in a sandbox, the one that the client asked for.
+pub const ANY_PORT: u16 = 0;
 
 /// A listener on the VIP with a target group of its own.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -37,14 +52,16 @@ pub struct Service {
     pub protocol: Protocol,
     /// The VIP.
     pub address: IpAddr,
-    /// The port on the VIP.
+    /// The port on the VIP, or [`ANY_PORT`].
     pub port: u16,
-    /// The port in each sandbox.
+    /// The port in each sandbox, or [`ANY_PORT`].
     pub target_port: u16,
     /// Which sandboxes serve, counted from 1.
     pub sandboxes: RangeInclusive<usize>,
     /// After how many seconds of silence its flows end, if not after what holds where nothing is said.
     pub idle_timeout_s: Option<u16>,
+    /// Whether all that one client's address sends goes to one sandbox.
+    pub is_sticky: bool,
 }
 
 impl Service {
@@ -63,8 +80,16 @@ impl Service {
     /// TCP on a port of the VIP, served on a port of these sandboxes.
     #[must_use]
     pub fn tcp(name: &'static str, port: u16, target_port: u16, sandboxes: RangeInclusive<usize>) -> Self {
-        let address = VIP.into();
-        Self { name, protocol: Protocol::Tcp, address, port, target_port, sandboxes, idle_timeout_s: None }
+        Self {
+            name,
+            protocol: Protocol::Tcp,
+            address: VIP.into(),
+            port,
+            target_port,
+            sandboxes,
+            idle_timeout_s: None,
+            is_sticky: false,
+        }
     }
 
     /// The same on the VIP of IPv6, under another name.
@@ -91,8 +116,14 @@ pub struct Config {
     pub max_half_open: Option<u32>,
     /// Seconds of `[timeouts]`, by their key, where they are not those of a real host.
     pub timeouts: Vec<(&'static str, u16)>,
+    /// Keys of the uplink with their values, like `mtu` and `1400`.
+    pub uplink: Vec<(&'static str, String)>,
+    /// How many answers a second are made, if not as many as Weir makes where nothing is said.
+    pub answers_per_second: Option<u32>,
     /// The listeners.
     pub services: Vec<Service>,
+    /// Whatever else is to be in the file, as it is written there.
+    pub more: String,
 }
 
 impl Config {
@@ -100,7 +131,32 @@ impl Config {
     #[must_use]
     pub fn new(hook: Hook, services: impl Into<Vec<Service>>) -> Self {
         let services = services.into();
-        Self { hook, max_flows: 1 << 14, max_half_open: None, timeouts: Vec::new(), services }
+        Self {
+            hook,
+            max_flows: 1 << 14,
+            max_half_open: None,
+            timeouts: Vec::new(),
+            uplink: Vec::new(),
+            answers_per_second: None,
+            services,
+            more: String::new(),
+        }
+    }
+
+    /// With another key in the uplink's section.
+    #[must_use]
+    pub fn with_uplink(mut self, key: &'static str, value: impl Display) -> Self {
+        self.uplink.push((key, value.to_string()));
+        self
+    }
+
+    /// With addresses of Weir's own on the uplink, and the router as the gateway of both families.
+    #[must_use]
+    pub fn with_own_addresses(self) -> Self {
+        self.with_uplink("address", format!("\"{OWN}/24\""))
+            .with_uplink("gateway", format!("\"{ROUTER}\""))
+            .with_uplink("address6", format!("\"{OWN6}/64\""))
+            .with_uplink("gateway6", format!("\"{ROUTER6}\""))
     }
 
     /// The file's text.
@@ -114,14 +170,21 @@ impl Config {
         if self.services.iter().any(|service| service.address.is_ipv6()) {
             text += &format!("\n[sandbox]\naddress6 = \"{SANDBOX6}\"\ngateway6 = \"{GATEWAY6}\"\n");
         }
+        if let Some(answers) = self.answers_per_second {
+            text += &format!("\n[answers]\nper_second = {answers}\n");
+        }
+        text += "\n[[vpc]]\nname = \"prod\"\n";
+        text += &self.uplink_toml();
+        self.services.iter().fold(text, |text, service| text + &service.toml(bed)) + &self.more
+    }
+
+    fn uplink_toml(&self) -> String {
         let hook = match self.hook {
             Hook::Xdp => "hook = \"xdp\"\nsenders_complete_checksums = true",
             Hook::Tc => "hook = \"tc\"",
         };
-        text += &format!(
-            "\n[[vpc]]\nname = \"prod\"\n\n[[uplink]]\ninterface = \"{UPLINK}\"\nvpc = \"prod\"\n{hook}\n"
-        );
-        self.services.iter().fold(text, |text, service| text + &service.toml(bed))
+        let keys: String = self.uplink.iter().map(|(key, value)| format!("{key} = {value}\n")).collect();
+        format!("\n[[uplink]]\ninterface = \"{UPLINK}\"\nvpc = \"prod\"\n{hook}\n{keys}")
     }
 
     fn dataplane(&self, bed: &Testbed) -> String {
@@ -139,12 +202,26 @@ impl Config {
 
 impl Service {
     fn toml(&self, bed: &Testbed) -> String {
-        let Self { name, address, port, target_port, .. } = self;
-        let protocol = match self.protocol {
-            Protocol::Tcp => "tcp",
-            Protocol::Udp => "udp",
-        };
-        let mut text = format!("\n[[target_group]]\nname = \"{name}\"\nport = {target_port}\n");
+        let Self { name, address, .. } = self;
+        let port = if self.port == ANY_PORT { "\"any\"".to_owned() } else { self.port.to_string() };
+        let protocol = self.protocol.name();
+        let idle = self.idle_timeout_s.map(|seconds| format!("idle_timeout = {seconds}\n"));
+        self.group_toml(bed)
+            + &format!(
+                "\n[[listener]]\nname = \"{name}\"\nvpc = \"prod\"\naddress = \"{address}\"\nport = {port}\n\
+             protocol = \"{protocol}\"\ntarget_group = \"{name}\"\n{}",
+                idle.unwrap_or_default()
+            )
+    }
+
+    fn group_toml(&self, bed: &Testbed) -> String {
+        let mut text = format!("\n[[target_group]]\nname = \"{}\"\n", self.name);
+        if self.target_port != ANY_PORT {
+            text += &format!("port = {}\n", self.target_port);
+        }
+        if self.is_sticky {
+            text += "stickiness = \"source_ip\"\n";
+        }
         for sandbox in bed.sandboxes.iter().take(*self.sandboxes.end()).skip(self.sandboxes.start() - 1) {
             // Writing to a String cannot fail.
             let _: std::fmt::Result = write!(
@@ -154,11 +231,6 @@ impl Service {
                 sandbox.netns.name(),
             );
         }
-        let idle = self.idle_timeout_s.map(|seconds| format!("idle_timeout = {seconds}\n"));
-        text + &format!(
-            "\n[[listener]]\nname = \"{name}\"\nvpc = \"prod\"\naddress = \"{address}\"\nport = {port}\n\
-             protocol = \"{protocol}\"\ntarget_group = \"{name}\"\n{}",
-            idle.unwrap_or_default()
-        )
+        text
     }
 }

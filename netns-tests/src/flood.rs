@@ -143,7 +143,8 @@ impl Wave {
         let mut packet = Vec::new();
         let written = match self.protocol {
             Protocol::Tcp => ip.tcp(port, self.to.port(), n, WINDOW).syn().write(&mut packet, &[]),
-            Protocol::Udp => ip.udp(port, self.to.port()).write(&mut packet, b"flood"),
+            // Of both, the one that has no handshake.
+            Protocol::Udp | Protocol::TcpUdp => ip.udp(port, self.to.port()).write(&mut packet, b"flood"),
         };
         written.is_ok().then_some(packet)
     }

@@ -8,22 +8,22 @@
 //!   │              │     │     2001:db8:2::1│     │                        │      │ default:               │
 //!   └──────────────┘     └──────────────────┘     └────────────────────────┘      │        fd57:4549:52::1 │
 //!                         2001:db8:100::/64 is      forwards                      └────────────────────────┘
-//!                         behind the host
+//!                         on-link at rh0: it
+//!                         asks for VIPs by NDP
 //! ```
-//!
-//! Weir does not answer neighbour solicitations, so whoever sends to it has its MAC by a static entry: the
-//! router for the host, and each sandbox for its gateway.
 
 use std::net::{Ipv6Addr, SocketAddr};
 
 use crate::error::Error;
-use crate::netns::Netns;
-use crate::topology::{GATEWAY_MAC, ROUTER_DEVICE, Testbed, UPLINK};
+use crate::servers::{ECHO_PORT, Echo};
+use crate::topology::{ROUTER_DEVICE, Testbed, Topology, UPLINK};
 
 /// The client's address.
 pub const CLIENT6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 1, 0, 0, 0, 0, 2);
 /// The router's address on the client's side.
 pub const CLIENT_GATEWAY6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 1, 0, 0, 0, 0, 1);
+/// Weir's own address on the uplink, where it has one. No device has it.
+pub const OWN6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 2, 0, 0, 0, 0, 5);
 /// The host's own address.
 pub const HOST6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 2, 0, 0, 0, 0, 2);
 /// The router's address on the host's side.
@@ -57,8 +57,7 @@ pub fn add_to(bed: &Testbed) -> Result<(), Error> {
     for (netns, gateway) in [(&bed.client, CLIENT_GATEWAY6), (&bed.host, ROUTER6)] {
         netns.ip(&["-6", "route", "add", "default", "via", &gateway.to_string()])?;
     }
-    bed.router.ip(&["-6", "route", "add", "2001:db8:100::/64", "via", &HOST6.to_string()])?;
-    neighbour(&bed.router, ROUTER_DEVICE, HOST6, &bed.host.mac(UPLINK)?)?;
+    bed.router.ip(&["-6", "route", "add", "2001:db8:100::/64", "dev", ROUTER_DEVICE])?;
     for forwarder in [&bed.router, &bed.host] {
         forwarder.sysctl("net.ipv6.conf.all.forwarding", "1")?;
     }
@@ -66,11 +65,26 @@ pub fn add_to(bed: &Testbed) -> Result<(), Error> {
         sandbox.netns.allow_ipv6(&["eth0"])?;
         sandbox.netns.ip(&["addr", "add", &format!("{SANDBOX6}/126"), "dev", "eth0"])?;
         sandbox.netns.ip(&["-6", "route", "add", "default", "via", &GATEWAY6.to_string()])?;
-        neighbour(&sandbox.netns, "eth0", GATEWAY6, GATEWAY_MAC)?;
     }
     Ok(())
 }
 
-fn neighbour(netns: &Netns, device: &str, address: Ipv6Addr, mac: &str) -> Result<(), Error> {
-    netns.ip(&["neigh", "replace", &address.to_string(), "lladdr", mac, "dev", device]).map(drop)
+/// A testbed with both sets of addresses.
+pub fn dual(name: &'static str, sandboxes: usize) -> Result<Testbed, Error> {
+    let bed = Topology { name, sandboxes }.build()?;
+    add_to(&bed)?;
+    Ok(bed)
+}
+
+/// Starts the echo servers, TCP and UDP, in every sandbox, for both families.
+pub fn serve_echo(bed: &mut Testbed) -> Result<(), Error> {
+    // A socket on no address of IPv6 hears IPv4 as well.
+    let any = (Ipv6Addr::UNSPECIFIED, ECHO_PORT).into();
+    let servers = bed
+        .sandboxes
+        .iter()
+        .map(|sandbox| Ok([Echo::tcp_at(&sandbox.netns, any)?, Echo::udp_at(&sandbox.netns, any)?]));
+    let servers = servers.collect::<Result<Vec<_>, Error>>()?;
+    servers.into_iter().flatten().for_each(|server| bed.keep(server));
+    Ok(())
 }

@@ -12,7 +12,7 @@ use crate::error::Error;
 pub const BPFFS: &str = "/sys/fs/bpf";
 
 /// Programs that are run, with the Debian package each comes from.
-const PROGRAMS: [(&str, &str); 7] = [
+const PROGRAMS: [(&str, &str); 13] = [
     ("ip", "iproute2"),
     ("ethtool", "ethtool"),
     ("nsenter", "util-linux"),
@@ -20,6 +20,12 @@ const PROGRAMS: [(&str, &str); 7] = [
     ("curl", "curl"),
     ("ping", "iputils-ping"),
     ("ss", "iproute2"),
+    ("tracepath", "iputils-tracepath"),
+    ("traceroute", "traceroute"),
+    ("dig", "bind9-dnsutils"),
+    ("dnsmasq", "dnsmasq-base"),
+    ("iperf3", "iperf3"),
+    ("nft", "nftables"),
 ];
 
 /// Says the first thing that is missing.

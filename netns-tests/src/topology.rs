@@ -32,6 +32,8 @@ use crate::weir::Weir;
 
 /// The client's address.
 pub const CLIENT: Ipv4Addr = Ipv4Addr::new(10, 0, 1, 2);
+/// Weir's own address on the uplink, where it has one. No device has it.
+pub const OWN: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 5);
 /// The host's own address.
 pub const HOST: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 2);
 /// The router's address on the host's side.

@@ -8,7 +8,6 @@
 #![expect(clippy::indexing_slicing, reason = "a testbed has the sandboxes it was built with")]
 
 use std::collections::BTreeSet;
-use std::net::Ipv6Addr;
 
 use weir_netns_tests::capture::{Capture, Verdicts};
 use weir_netns_tests::config::{Config, Hook, Service};
@@ -16,25 +15,17 @@ use weir_netns_tests::counters::{snmp, snmp6};
 use weir_netns_tests::error::{Failure, Tested};
 use weir_netns_tests::ipv6::{self, VIP6, vip6};
 use weir_netns_tests::load;
-use weir_netns_tests::servers::{ECHO_PORT, Echo};
 use weir_netns_tests::talk::{Conversation, ask_by_udp};
-use weir_netns_tests::topology::{ROUTER_DEVICE, Testbed, Topology, VIP, vip};
+use weir_netns_tests::topology::{ROUTER_DEVICE, Testbed, VIP, vip};
 use weir_path::Reason;
 
 const REQUESTS: u32 = 200;
 
 /// A testbed with both sets of addresses, and servers that listen on both.
 fn dual(name: &'static str, sandboxes: usize) -> Result<Testbed, Failure> {
-    let mut bed = Topology { name, sandboxes }.build()?;
-    ipv6::add_to(&bed)?;
+    let mut bed = ipv6::dual(name, sandboxes)?;
     bed.serve_http()?;
-    // A socket on no address of IPv6 hears IPv4 as well.
-    let any = (Ipv6Addr::UNSPECIFIED, ECHO_PORT).into();
-    for n in 0..sandboxes {
-        let servers =
-            [Echo::tcp_at(&bed.sandboxes[n].netns, any)?, Echo::udp_at(&bed.sandboxes[n].netns, any)?];
-        servers.into_iter().for_each(|server| bed.keep(server));
-    }
+    ipv6::serve_echo(&mut bed)?;
     Ok(bed)
 }
 

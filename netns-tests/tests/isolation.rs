@@ -5,8 +5,8 @@
 //!      caught here       ip_forward = 1  └─ sb2
 //! ```
 
+use std::io::ErrorKind;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpStream, UdpSocket};
-use std::time::Duration;
 
 use etherparse::SlicedPacket;
 use weir_netns_tests::capture::Capture;
@@ -59,14 +59,15 @@ fn a_sandbox_cannot_connect_to_the_outside() -> Tested {
 
     for to in [CLIENT, HOST] {
         let to = SocketAddr::from((to, 9));
-        let attempt = move || TcpStream::connect_timeout(&to, Duration::from_millis(300)).map(drop);
-        assert!(bed.sandboxes[0].netns.enter(attempt)?.is_err());
+        let attempt = move || TcpStream::connect_timeout(&to, PATIENCE).map(drop);
+        let refused = bed.sandboxes[0].netns.enter(attempt)?.map_err(|error| error.kind());
+        assert_eq!(refused, Err(ErrorKind::ConnectionRefused), "at once, not after some tries");
         let datagram = move || UdpSocket::bind("0.0.0.0:0")?.send_to(b"out", to);
         bed.sandboxes[0].netns.enter(datagram)??;
     }
 
     let counters = weir.counters()?;
-    assert!(counters.of(Reason::NotAllowedOut) >= 4, "two SYNs and two datagrams at least: {counters:#?}");
+    assert_eq!(counters.of(Reason::AnsweredNotAllowedOut), 4, "two SYNs and two datagrams: {counters:#?}");
     assert_eq!(senders(&capture.stop()), Vec::<Ipv4Addr>::new());
     Ok(bed.finish(weir)?)
 }
@@ -87,7 +88,7 @@ fn a_sandbox_cannot_send_from_an_address_that_is_not_its_own() -> Tested {
 
     let counters = weir.counters()?;
     assert_eq!(
-        (counters.of(Reason::SpoofedSource), counters.of(Reason::NotAllowedOut)),
+        (counters.of(Reason::SpoofedSource), counters.of(Reason::AnsweredNotAllowedOut)),
         (3, 1),
         "{counters:#?}"
     );
@@ -124,7 +125,7 @@ fn one_sandbox_cannot_reach_another() -> Tested {
     Segment { from, to, sequence: 1, acknowledges: None }.send(&bed.sandboxes[0].netns)?;
 
     let counters = weir.counters()?;
-    assert_eq!(counters.of(Reason::NotAllowedOut), 1, "{counters:#?}");
+    assert_eq!(counters.of(Reason::AnsweredNotAllowedOut), 1, "{counters:#?}");
     assert_eq!(senders(&capture.stop()), Vec::<Ipv4Addr>::new());
     Ok(bed.finish(weir)?)
 }

@@ -42,6 +42,11 @@ const PACKAGES: &[Package] = &[
     package("curl", Scope::Everything, "the demo's client"),
     package("nftables", Scope::Everything, "what `bench wire` measures beside Weir"),
     package("iputils-ping", Scope::Everything, "asks VIPs and hosts whether they are there"),
+    package("iputils-tracepath", Scope::Everything, "finds the narrowest link on the way to a VIP"),
+    package("traceroute", Scope::Everything, "finds the hops on the way to a VIP"),
+    package("bind9-dnsutils", Scope::Everything, "`dig`: questions whose answers come in fragments"),
+    package("dnsmasq-base", Scope::Everything, "answers them in a sandbox"),
+    package("iperf3", Scope::Everything, "as much traffic as fits, with packets of every size"),
 ];
 
 pub(super) fn are_installed(_: &Workspace, scope: Scope) -> Found {
