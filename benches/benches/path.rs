@@ -4,7 +4,7 @@
 
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use std::hint::black_box;
-use weir_path::packet::Frame;
+use weir_path::frame::Frame;
 use weir_path::{from_slot, from_uplink};
 use weir_testkit::executor::Walk;
 use weir_testkit::fixtures::{self, Fixture};

@@ -10,7 +10,7 @@ use aya::{Ebpf, EbpfLoader, VerifierLogLevel};
 use std::io;
 use weir_path::addr::IfIndex;
 use weir_path::layout::{self, MAX_ORDERS};
-use weir_path::walk::Next;
+use weir_path::steps::Next;
 use zerocopy::IntoBytes;
 
 /// The programs that hooks begin with, and the arrays of those that they go on with.

@@ -1,5 +1,6 @@
 //! The flow tables as BPF maps, once for each family.
 
+use crate::events::{self, EVENTS, put_event};
 use crate::maps::{ENDED, Maps, WORDS, add_per_cpu};
 use crate::words::{Shared, add};
 use aya_ebpf::bindings::{BPF_F_MMAPABLE, BPF_NOEXIST};
@@ -21,28 +22,6 @@ use weir_path::tables::{Claim, Clock};
 
 const EEXIST: i32 = 17;
 
-/// Flows that ended, for whoever wants to know. Sized for a burst of thousands.
-#[map]
-static EVENTS: RingBuf = RingBuf::with_byte_size(layout::EVENT_BYTES, 0);
-
-/// Writes an event field by field: put together on the stack first, it would not fit.
-macro_rules! put_event {
-    ($event:expr, $record:expr, $why:expr, $life:expr, $counts:expr, $now:expr) => {{
-        let [original, reply] = &(*$record).keys;
-        (&raw mut (*$event).counts).write($counts);
-        (&raw mut (*$event).original).write(original.ends.mapped());
-        (&raw mut (*$event).reply).write(reply.ends.mapped());
-        (&raw mut (*$event).zones).write([original.zone(), reply.zone()]);
-        (&raw mut (*$event).protocol).write(original.protocol());
-        (&raw mut (*$event).phase).write($life.phase() as u8);
-        (&raw mut (*$event).why).write($why as u32);
-        (&raw mut (*$event).opened).write((*$record).meta.opened);
-        (&raw mut (*$event).seen).write($life.seen());
-        (&raw mut (*$event).ended).write($now);
-        (&raw mut (*$event).zero).write([0; 2]);
-        (&raw mut (*$event).zero_too).write([0; 4]);
-    }};
-}
 macro_rules! flows {
     (
         $Family:ident, $Address:ident, $Key:ident, $Entry:ident, $EntryAt:ident, $Record:ident, $RecordAt:ident,
@@ -342,7 +321,7 @@ macro_rules! flows {
             #[inline(always)]
             fn tell(&self, record: $RecordAt, why: End, life: Life, counts: &[Counts; 2]) {
                 add_per_cpu(&ENDED, why as u32, 1);
-                if !wants_events() {
+                if !events::are_wanted() {
                     return;
                 }
                 let Some(mut room) = EVENTS.reserve::<Event>(0) else {
@@ -356,12 +335,6 @@ macro_rules! flows {
             }
         }
     };
-}
-
-#[inline(always)]
-fn wants_events() -> bool {
-    // SAFETY: an aligned word of a map value, which user space writes at any time.
-    WORDS.get_ptr(layout::EVENTS_WANTED).is_some_and(|word| unsafe { word.read_volatile() } != 0)
 }
 
 flows!(

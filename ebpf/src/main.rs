@@ -10,6 +10,7 @@
 #![no_main]
 
 mod ageing;
+mod events;
 mod flows;
 mod maps;
 mod packet;
@@ -26,8 +27,9 @@ use packet::{Depth, TcPacket, XdpPacket};
 use weir_path::flow::{V4, V6};
 use weir_path::layout::{self, Hook};
 use weir_path::packet::Packet;
+use weir_path::steps::Next;
 use weir_path::tables::{Counters, Delivery, Egress};
-use weir_path::walk::{From, Next, moving, ready, settled};
+use weir_path::walk::{From, moving, ready, settled};
 use weir_path::{Reason, Verdict, odd, opening, relay, tell, unknown};
 
 /// The programs that each hook's first one goes on with.

@@ -8,8 +8,8 @@ use crate::flow::end::End;
 use crate::flow::store::Room;
 use crate::packet::VlanTag;
 use crate::reason::Reason;
+use crate::steps::Next;
 use crate::tables::{GroupId, Half, Listener, Vip};
-use crate::walk::Next;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// Changes whenever a table's name, type or layout does. Part of the path that tables are pinned under.

@@ -39,6 +39,7 @@ pub mod packet;
 pub mod rate;
 pub mod reason;
 pub mod relay;
+pub mod steps;
 pub mod tables;
 pub mod tell;
 pub mod time;

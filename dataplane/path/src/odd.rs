@@ -13,9 +13,10 @@ use crate::flow::{Ends, Hop, Key, Part};
 use crate::opening;
 use crate::packet::Packet;
 use crate::reason::{Reason, Verdict};
+use crate::steps::{Next, Steps};
 use crate::tables::{Interface, Listener, Tables, Vip};
 use crate::translate;
-use crate::walk::{From, Next, Sent, Steps, exit, flow_key, leave, macs, retag};
+use crate::walk::{From, Sent, exit, flow_key, leave, macs, retag};
 use crate::wire::{Ethernet, Ip, Network, Segment, protocol};
 
 /// The step of a packet in an odd shape.

@@ -8,9 +8,10 @@ use crate::flow::{Hop, Key, Part};
 use crate::hash::scale;
 use crate::packet::Packet;
 use crate::reason::{Reason, Verdict};
+use crate::steps::{Next, Steps};
 use crate::tables::{Forward, GroupId, Half, Interface, Listener, Tables, Target, Vip};
 use crate::verifier::{rolled, rolled_over};
-use crate::walk::{Next, Steps, flow_key, leave};
+use crate::walk::{flow_key, leave};
 use crate::wire::{Ethernet, Network, Segment};
 
 /// How often room is made in a full table. Another CPU may be faster to take the record that was given back.

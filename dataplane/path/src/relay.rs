@@ -9,9 +9,10 @@ use crate::flow::store::Flows;
 use crate::flow::{Ends, Key};
 use crate::packet::Packet;
 use crate::reason::{Reason, Verdict};
+use crate::steps::Steps;
 use crate::tables::Tables;
 use crate::translate;
-use crate::walk::{From, Sent, Steps, exit, leave, macs, retag};
+use crate::walk::{From, Sent, exit, leave, macs, retag};
 
 /// The step of an ICMP error.
 #[inline(always)]

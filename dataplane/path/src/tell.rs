@@ -6,9 +6,10 @@ use crate::flow::follow::Way;
 use crate::flow::store::Flows;
 use crate::packet::Packet;
 use crate::reason::{Reason, Verdict};
+use crate::steps::Steps;
 use crate::tables::{Interface, Tables};
 use crate::verifier::{forgotten, noise};
-use crate::walk::{From, Known, Sent, Steps, exit, known, leave};
+use crate::walk::{From, Known, Sent, exit, known, leave};
 use crate::wire::{Ethernet, Icmp, Ip, Segment};
 
 /// The step of a TCP or UDP packet that can't go on.

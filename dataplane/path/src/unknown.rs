@@ -7,8 +7,9 @@ use crate::flow::{V4, V6};
 use crate::opening;
 use crate::packet::{Packet, VlanTag};
 use crate::reason::{Reason, Verdict};
+use crate::steps::{Next, Steps};
 use crate::tables::{Interface, NextHop, NextHopId, Tables, Vip};
-use crate::walk::{From, Next, Sent, Steps, leave};
+use crate::walk::{From, Sent, leave};
 use crate::wire::{Arp, Ethernet, Icmp, Ip, Segment, ethernet, icmp, ipv6, protocol};
 
 /// The step of a packet that is of no flow.

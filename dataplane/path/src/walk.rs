@@ -21,89 +21,17 @@
 //! IPv4 and IPv6 walk the same way: what differs is in [`Network`], [`crate::wire::Icmp`] and in the rewriting of headers.
 
 use crate::addr::Mac;
-use crate::answer::Answer;
-use crate::chatter::Chatter;
 use crate::flow::follow::{Found, Moved, Way, answer_to, find, move_on};
 use crate::flow::store::Flows;
 use crate::flow::{Ends, Key, V4, V6};
 use crate::opening;
 use crate::packet::{Packet, VlanTag};
 use crate::reason::{Reason, Verdict};
+use crate::steps::{Next, Steps};
 use crate::tables::{Egress, Interface, Tables};
-use crate::translate::{self, Header};
-use crate::wire::{Ethernet, Ip, Network, Quotes, Segment, ethernet, ipv4};
+use crate::translate;
+use crate::wire::{Ethernet, Ip, Network, Segment, ethernet, ipv4};
 use crate::{odd, relay, tell, unknown};
-
-/// A step that another program takes: its place in the arrays of programs.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[repr(u32)]
-pub enum Next {
-    /// The IPv4 packet's flow is in order.
-    ReadyV4,
-    /// The IPv6 packet's flow is in order.
-    ReadyV6,
-    /// The packet may move an IPv4 flow's state.
-    MovingV4,
-    /// The packet may move an IPv6 flow's state.
-    MovingV6,
-    /// The packet is of no flow.
-    Unknown,
-    /// The packet opens an IPv4 flow.
-    OpeningV4,
-    /// The packet opens an IPv6 flow.
-    OpeningV6,
-    /// An IPv4 fragment.
-    OddV4,
-    /// An IPv6 fragment, or a packet with extension headers.
-    OddV6,
-    /// An ICMP error.
-    RelayV4,
-    /// An ICMPv6 error.
-    RelayV6,
-    /// An IPv4 packet that can't go on, and whose sender is to be told.
-    TellV4,
-    /// An IPv6 packet that can't go on, and whose sender is to be told.
-    TellV6,
-}
-
-impl Next {
-    /// How many there are.
-    pub const COUNT: u32 = 13;
-}
-
-/// A family, with all that its packets may need, and its steps.
-pub trait Steps: Quotes + Answer + Chatter + Header {
-    /// The packet's flow is in order.
-    const READY: Next;
-    /// The packet may move its flow's state.
-    const MOVING: Next;
-    /// The packet opens a flow.
-    const OPENING: Next;
-    /// A fragment, or a packet with extension headers.
-    const ODD: Next;
-    /// An ICMP error.
-    const RELAY: Next;
-    /// The sender is to be told.
-    const TELL: Next;
-}
-
-impl Steps for V4 {
-    const READY: Next = Next::ReadyV4;
-    const MOVING: Next = Next::MovingV4;
-    const OPENING: Next = Next::OpeningV4;
-    const ODD: Next = Next::OddV4;
-    const RELAY: Next = Next::RelayV4;
-    const TELL: Next = Next::TellV4;
-}
-
-impl Steps for V6 {
-    const READY: Next = Next::ReadyV6;
-    const MOVING: Next = Next::MovingV6;
-    const OPENING: Next = Next::OpeningV6;
-    const ODD: Next = Next::OddV6;
-    const RELAY: Next = Next::RelayV6;
-    const TELL: Next = Next::TellV6;
-}
 
 /// Which side a packet comes in from.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -8,7 +8,7 @@ use aya_ebpf::helpers::generated::{
 };
 use aya_ebpf::programs::TcContext;
 use weir_path::addr::IfIndex;
-use weir_path::checksum::{Delta, Sum};
+use weir_path::checksum::{Delta, Sum, mend_l4};
 use weir_path::packet::{MOST_INSERTED, Packet, Refused, VlanTag};
 use weir_path::wire::{ethernet, ipv4, ipv6, protocol, tcp, udp};
 
@@ -154,11 +154,23 @@ impl Packet for TcPacket {
         opaque(number)
     }
 
+    /// A helper call for the pseudo header's part, which tells besides whether the field is partial: then it holds a sum,
+    /// and what is added to it moves the other way than a checksum does. The rest is written without a call.
     #[inline(always)]
     fn fix_l4(&mut self, at: usize, delta: Delta, zero_means_none: bool) -> Result<(), Refused> {
         let zero_rule = if zero_means_none { BPF_F_MARK_MANGLED_0 } else { 0 };
+        let was = self.read(at).ok_or(Refused)?;
         self.replace_l4(at, delta.pseudo.to_wsum(), BPF_F_PSEUDO_HDR | zero_rule)?;
-        self.replace_l4(at, delta.body.to_wsum(), zero_rule)
+        let is = self.read(at).ok_or(Refused)?;
+        let [as_sum, as_checksum] = [delta.pseudo.add2(was).fold(), delta.pseudo.mend(was)];
+        if is_same(as_sum, as_checksum) {
+            // The pseudo header's part makes no difference, so it tells nothing.
+            return self.replace_l4(at, delta.body.to_wsum(), zero_rule);
+        }
+        if is_same(is, as_sum) {
+            return Ok(());
+        }
+        self.write(at, mend_l4(is, Delta { pseudo: Sum::default(), body: delta.body }, zero_means_none))
     }
 
     #[inline(always)]
@@ -208,6 +220,14 @@ impl Bytes {
     fn untagged(ctx: &TcContext) -> Self {
         Self { data: ctx.data(), behind_tag: ctx.data(), end: ctx.data_end() }
     }
+}
+
+/// Whether two sums are the same number: zero has two forms.
+#[inline(always)]
+fn is_same(a: [u8; 2], b: [u8; 2]) -> bool {
+    let [a, b] = [a, b].map(u16::from_ne_bytes);
+    let form = |sum: u16| if sum == 0xffff { 0 } else { sum };
+    form(a) == form(b)
 }
 
 /// How many segments of `payload` bytes a GSO packet of `len` bytes has.
