@@ -25,8 +25,8 @@ pub fn packet(packet: &[u8], ran: &Ran, why: Reason) -> Result<(), String> {
     require(ran.end == expected, || format!("{why:?} must end as {expected:?}, not as {:?}", ran.end))?;
     match why.class() {
         Class::Passed => untouched(packet, ran, why),
-        // A refused change may come in the middle of others.
-        Class::Dropped if why == Reason::Unchangeable => Ok(()),
+        // A refused change may come in the middle of others; where a packet goes is seen when its headers are written.
+        Class::Dropped if matches!(why, Reason::Unchangeable | Reason::NextHopUnresolved) => Ok(()),
         Class::Dropped => untouched(packet, ran, why),
         Class::Forwarded => translation::forwarded(packet, &ran.bytes, why),
         Class::Answered => answers::answered(packet, &ran.bytes, why),

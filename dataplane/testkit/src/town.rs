@@ -20,7 +20,9 @@ use weir_path::addr::{Address, IfIndex, InterfaceId, Ip4, Ip6, L4Port, Mac, Zone
 use weir_path::flow::{Counts, Ends, Hop, Key, Key4, Key6, Phase};
 use weir_path::hash::HashKey;
 use weir_path::packet::VlanTag;
-use weir_path::tables::{Delivery, Egress, Forward, GroupId, Interface, Listener, Share, Target, Vip};
+use weir_path::tables::{
+    Delivery, Egress, Forward, GroupId, Interface, Listener, MAX_SHARES, Share, Target, Vip,
+};
 use weir_path::time::{Now, Seconds, Times};
 
 /// IP protocol number of TCP.
@@ -94,6 +96,8 @@ pub const OPEN: Party = WEB.ip(198, 51, 100, 12).port(7_070);
 pub const STICKY: Party = WEB.ip(198, 51, 100, 13);
 /// A VIP whose groups have weights: 0, 300 and 700 of a thousand.
 pub const WEIGHED: Party = WEB.ip(198, 51, 100, 14);
+/// A VIP that nobody serves: all weights are zero.
+pub const IDLE: Party = WEB.ip(198, 51, 100, 15);
 /// The first VIP's address in the office.
 pub const OFFICE_WEB: Party = WEB.mac(OFFICE.mac);
 /// The office's UDP port, which fragments are heard at as well: sandbox 2's 5353.
@@ -270,6 +274,7 @@ fn listeners() -> BTreeMap<Listener, Forward> {
         (listener(PROD, DNS_6, UDP), dns),
         (listener(PROD, EMPTY_6, TCP), empty),
         (listener(PROD, EMPTY_6, UDP), empty),
+        (listener(PROD, OPEN.port(80), TCP), web),
         (listener(PROD, OPEN.port(0), TCP), kept),
         (listener(PROD, OPEN.port(0), UDP), spread),
         (listener(PROD, OPEN.port(0), Listener::FRAGMENTS), spread),
@@ -286,6 +291,7 @@ fn listeners() -> BTreeMap<Listener, Forward> {
     let sticky = Forward { is_sticky: 1, ..Forward::to(fleet, TCP_IDLE) };
     let share = |group, up_to| Share { group, up_to };
     let last = share(fleet, 1_000);
+    let nobody = Forward { shares: [share(web, 0); MAX_SHARES], ..Forward::to(web, UDP_IDLE) };
     let shares = [share(web, 0), share(lab, 300), last, last, last];
     to_one
         .into_iter()
@@ -296,6 +302,9 @@ fn listeners() -> BTreeMap<Listener, Forward> {
             (listener(PROD, STICKY, UDP), sticky),
             (listener(PROD, STICKY.port(0), Listener::FRAGMENTS), sticky),
             (listener(PROD, STICKY_6, TCP), sticky),
+            (listener(PROD, IDLE, TCP), nobody),
+            (listener(PROD, IDLE.port(53), UDP), nobody),
+            (listener(PROD, IDLE.port(0), Listener::FRAGMENTS), nobody),
             (listener(PROD, WEIGHED, TCP), Forward { shares, ..Forward::to(web, TCP_IDLE) }),
         ])
         .collect()
