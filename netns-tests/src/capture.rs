@@ -10,7 +10,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 
 use etherparse::{
-    Icmpv4Slice, Ipv4Header, Ipv6Header, NetSlice, SlicedPacket, TcpSlice, TransportSlice, UdpSlice,
+    Icmpv4Slice, Icmpv6Slice, Ipv4Header, Ipv6Header, NetSlice, SlicedPacket, TcpSlice, TransportSlice,
+    UdpSlice,
 };
 use nix::errno::Errno;
 use nix::sys::socket::{
@@ -152,7 +153,10 @@ impl Verdicts {
                 must_be("ICMP", icmp.checksum(), icmp_checksum(icmp))?;
                 self.icmp += 1;
             }
-            Some(TransportSlice::Icmpv6(_)) => self.other += 1,
+            Some(TransportSlice::Icmpv6(icmp)) => {
+                must_be("ICMPv6", icmp.checksum(), pseudo.of_icmp6(icmp)?)?;
+                *if is_of_neighbours(icmp) { &mut self.other } else { &mut self.icmp } += 1;
+            }
             // What IPv6 tells routers about groups is behind an extension header.
             None if matches!(pseudo, Pseudo::V6(_)) => self.other += 1,
             other => return Err(format!("neither TCP, UDP nor ICMP: {other:?}")),
@@ -177,6 +181,12 @@ impl Pseudo {
         right.map_err(|error| error.to_string())
     }
 
+    fn of_icmp6(&self, icmp: &Icmpv6Slice<'_>) -> Result<u16, String> {
+        let Self::V6(ip) = self else { return Err("ICMPv6 over IPv4".into()) };
+        let right = icmp.icmp_type().calc_checksum(ip.source, ip.destination, icmp.payload());
+        right.map_err(|error| error.to_string())
+    }
+
     fn of_udp(&self, udp: &UdpSlice<'_>) -> Result<u16, String> {
         let (header, payload) = (udp.to_header(), udp.payload());
         let right = match self {
@@ -185,6 +195,11 @@ impl Pseudo {
         };
         right.map_err(|error| error.to_string())
     }
+}
+
+/// Neighbour Discovery (RFC 4861) and what is said about groups (RFC 3810).
+fn is_of_neighbours(icmp: &Icmpv6Slice<'_>) -> bool {
+    matches!(icmp.type_u8(), 130..=137 | 143)
 }
 
 fn icmp_checksum(icmp: &Icmpv4Slice<'_>) -> u16 {

@@ -26,6 +26,7 @@ pub mod raw;
 pub mod requirements;
 pub mod servers;
 pub mod talk;
+pub mod tools;
 pub mod topology;
 pub mod waiting;
 pub mod weir;

@@ -21,8 +21,8 @@ pub const HTTP_PORT: u16 = 8080;
 /// Where echo servers listen in a sandbox.
 pub const ECHO_PORT: u16 = 7007;
 
-/// The largest datagram that is echoed.
-const LARGEST_DATAGRAM: usize = 2048;
+/// The largest datagram that there is.
+const LARGEST_DATAGRAM: usize = 1 << 16;
 
 /// How long an echo thread waits before it looks whether it should end.
 const LOOK: Duration = Duration::from_millis(50);
@@ -111,7 +111,7 @@ impl Echo {
             .map_err(Error::io(format!("listen on UDP {at} in {}", netns.name())))?;
         socket.set_read_timeout(Some(LOOK)).map_err(Error::io("set a time limit on a socket"))?;
         Ok(Self::serve(move |ends| {
-            let mut buffer = [0; LARGEST_DATAGRAM];
+            let mut buffer = vec![0; LARGEST_DATAGRAM];
             while !ends.load(Ordering::Relaxed) {
                 // A time-out is the chance to end; a refused answer is for the asker to notice.
                 if let Ok((len, from)) = socket.recv_from(&mut buffer) {
@@ -162,7 +162,7 @@ impl Drop for Echo {
 }
 
 fn echo_stream(mut stream: TcpStream, ends: &AtomicBool) {
-    let mut buffer = [0; LARGEST_DATAGRAM];
+    let mut buffer = vec![0; LARGEST_DATAGRAM];
     if stream.set_nonblocking(false).and_then(|()| stream.set_read_timeout(Some(LOOK))).is_err() {
         return;
     }

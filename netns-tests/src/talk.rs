@@ -1,6 +1,6 @@
 //! A client's side of a conversation that lasts: sockets of this process, made in a namespace.
 
-use std::io::{Read as _, Write as _};
+use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, TcpStream, UdpSocket};
 use std::os::fd::AsRawFd as _;
 use std::thread;
@@ -117,4 +117,22 @@ pub fn ask_by_udp(from: &Netns, to: SocketAddr, words: &[u8]) -> Result<Vec<u8>,
 pub fn any_port(to: SocketAddr) -> SocketAddr {
     let any: IpAddr = if to.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
     SocketAddr::new(any, 0)
+}
+
+/// What becomes of an attempt to connect: nothing special, or the error that the kernel was told of.
+pub fn refusal_by_tcp(from: &Netns, to: SocketAddr) -> Result<Option<ErrorKind>, Error> {
+    let refused = from.enter(move || TcpStream::connect_timeout(&to, ANSWER))?;
+    Ok(refused.err().map(|error| error.kind()))
+}
+
+/// What becomes of a datagram that is sent and answered, or not: the error that the kernel was told of.
+pub fn refusal_by_udp(from: &Netns, to: SocketAddr) -> Result<Option<ErrorKind>, Error> {
+    let socket =
+        from.enter(move || UdpSocket::bind(any_port(to)))?.map_err(Error::io("make a UDP socket"))?;
+    let asked = socket
+        .connect(to)
+        .and_then(|()| socket.set_read_timeout(Some(ANSWER)))
+        .and_then(|()| socket.send(b"who is there?"))
+        .and_then(|_| socket.recv(&mut [0]));
+    Ok(asked.err().map(|error| error.kind()))
 }
