@@ -268,15 +268,18 @@ impl Tables {
         Ok(Counters { hooks, sent, opened, ended, events_lost })
     }
 
-    /// Empties everything: interfaces, what they may answer, flows, datagrams, counters, and both halves of the configuration.
+    /// Empties everything: interfaces, what they may answer, flows, datagrams, counters, and both halves of the
+    /// configuration. Only where no program runs.
     ///
     /// # Errors
     /// [`Error::Table`].
     pub fn clear(&self) -> Result<(), Error> {
         for interface in self.interfaces()? {
-            self.sent.zero(interface.egress.id.0)?;
-            self.buckets.set(&interface.egress.id.0, &0)?;
-            self.clear_interface(&interface)?;
+            let id = interface.egress.id.0;
+            self.withdraw(&interface)?;
+            self.interfaces.set(&id, &Interface::default())?;
+            self.sent.zero(id)?;
+            self.buckets.set(&id, &0)?;
         }
         self.v4.clear()?;
         self.v6.clear()?;
