@@ -16,9 +16,9 @@ use weir_testkit::fixtures::stories;
 use weir_testkit::packets::is_tagged;
 use weir_testkit::{Executor, fixtures};
 
-/// Frames that a test run on TC refuses: shorter than Ethernet and an IPv4 header. It can't have a tag either, where TC
-/// has it: beside the bytes.
-const TOO_SHORT_FOR_TC: usize = 6;
+/// Frames that a test run on TC refuses: shorter than Ethernet and an IPv4 header, or longer than a page. It can't have
+/// a tag either, where TC has it: beside the bytes.
+const REFUSED_BY_TC: usize = 6 + 3;
 /// Frames that a test run on XDP refuses: shorter than Ethernet's header.
 const TOO_SHORT_FOR_XDP: usize = 1;
 
@@ -73,6 +73,6 @@ fn every_fixture_but_the_shortest_holds_on_xdp() {
 }
 
 #[test]
-fn every_fixture_but_those_with_frames_too_short_holds_on_tc() {
-    check_all(On::Tc, TOO_SHORT_FOR_TC);
+fn every_fixture_but_the_shortest_and_longest_holds_on_tc() {
+    check_all(On::Tc, REFUSED_BY_TC);
 }

@@ -1,6 +1,6 @@
 //! Packets that belong together: whole handshakes, whole ends, and bursts of first packets.
 
-use super::shots::{DOORS, ends, first_packet, inside};
+use super::shots::{ends, first_packet, inside};
 use super::{Grammar, original};
 use crate::model::Model;
 use crate::packets::{flag, tcp};
@@ -25,7 +25,7 @@ pub(super) fn handshake(g: &mut Grammar, model: &Model) {
         let bytes = tcp(client, vip).numbers(g.random.number(), flow.expected).bytes();
         return g.at_uplink(uplink, bytes);
     }
-    let (uplink, vip, protocol) = *g.random.pick(&DOORS);
+    let (uplink, vip, protocol) = g.door();
     let client = g.client();
     first_packet(g, uplink, client, vip, protocol);
 }
@@ -56,7 +56,7 @@ pub(super) fn close(g: &mut Grammar, model: &Model) {
 /// More first packets at once than may be half-open.
 pub(super) fn burst(g: &mut Grammar, _: &Model) {
     for _ in 0..40 {
-        let (uplink, vip, protocol) = *g.random.pick(&DOORS);
+        let (uplink, vip, protocol) = g.door();
         let client = g.client();
         first_packet(g, uplink, client, vip, protocol);
     }

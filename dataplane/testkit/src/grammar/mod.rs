@@ -5,9 +5,14 @@
 //! packet, all tables every few thousand packets, and the laws are checked all the while. A seed repeats a
 //! failure.
 
+mod chains;
 mod conversations;
+mod errors;
+mod neighbours;
+mod pieces;
 mod shots;
 mod shots_v6;
+mod sizes;
 
 use crate::executor::{Executor, Slice, Walk};
 use crate::fixtures::state_differences;
@@ -17,7 +22,7 @@ use crate::world::{Change, FlowImage, Keyed, State, World};
 use crate::{laws, town};
 use std::collections::VecDeque;
 use weir_path::Reason;
-use weir_path::addr::{IfIndex, Zone};
+use weir_path::addr::{IfIndex, Ip4, Ip6, Mac, Zone};
 use weir_path::flow::store::Room;
 use weir_path::flow::{Key4, Key6, RecordId, V4, V6};
 use weir_path::tables::{Interface, Target};
@@ -27,6 +32,15 @@ use weir_path::time::Now;
 const MAX_FLOWS: u32 = 48;
 /// Few, so that a burst of first packets finds no place.
 const HALF_OPEN: u32 = 24;
+/// Few, so that answers are withheld now and then.
+const ANSWERS: u32 = 8;
+/// Prod, with a gateway: one of these.
+const PROD: Interface =
+    Interface { answers: ANSWERS, gateway: GATEWAYS[0], gateway6: GATEWAYS_6[0], ..town::PROD };
+const GATEWAYS: [Ip4; 2] = [Ip4([198, 51, 100, 253]), Ip4([198, 51, 100, 254])];
+const GATEWAYS_6: [Ip6; 2] = [town::ip6(0x2001_0db8_0000_0051, 253), town::ip6(0x2001_0db8_0000_0051, 254)];
+/// The stations that a gateway may be.
+const STATIONS: [Mac; 3] = [town::DOOR, town::ROUTER, town::BYSTANDER];
 /// How many packets lie between two comparisons of all tables.
 const BETWEEN_COMPARISONS: usize = 5_000;
 
@@ -78,12 +92,15 @@ pub struct Grammar {
     opening_6: Option<Key6>,
     slots: [Interface; 3],
     bindings: u32,
+    /// Whether frames of VLANs that Weir has are sent.
+    has_tags: bool,
+    prod: Interface,
 }
 
 impl Grammar {
-    /// The sequence of this seed.
+    /// The sequence of this seed, with frames of VLANs that Weir has or without.
     #[must_use]
-    pub const fn new(seed: u64) -> Self {
+    pub const fn new(seed: u64, has_tags: bool) -> Self {
         Self {
             random: Random::new(seed),
             queue: VecDeque::new(),
@@ -94,13 +111,20 @@ impl Grammar {
             opening_6: None,
             slots: [town::SLOT_1, town::SLOT_2, town::SLOT_3],
             bindings: 3,
+            has_tags,
+            prod: PROD,
         }
     }
 
     /// Where the sequence starts.
     #[must_use]
     pub fn world() -> World {
-        town::world().with_half_open_room_for(MAX_FLOWS, HALF_OPEN)
+        let world = town::world().with_half_open_room_for(MAX_FLOWS, HALF_OPEN);
+        let interfaces = town::INTERFACES.map(|interface| match interface.egress.id {
+            id if id == PROD.egress.id => PROD,
+            _ => Interface { answers: ANSWERS, ..interface },
+        });
+        World { interfaces: interfaces.to_vec(), ..world }
     }
 
     /// What happens next, after what `model` holds now.
@@ -177,6 +201,9 @@ impl Grammar {
         let v6 = of_zone(flows.v6.into_values(), ended).map(Change::EndV6);
         self.queue.extend(v4.chain(v6).map(Step::Change));
         self.queue.push_back(Step::Change(Change::Bind(bound)));
+        let (gateway, gateway6) = (*self.random.pick(&GATEWAYS), *self.random.pick(&GATEWAYS_6));
+        self.prod = Interface { gateway, gateway6, ..PROD };
+        self.queue.push_back(Step::Change(Change::Bind(self.prod)));
     }
 
     fn close_one(&mut self, model: &Model) {
@@ -255,7 +282,8 @@ fn stays<F: Held>(open: &[Known<F::Key>], model: &Model) -> Result<(), String> {
 /// # Errors
 /// The seed, the packet's number, and what differs or which law is broken.
 pub fn compare(seed: u64, packets: usize, others: &mut [&mut dyn Executor]) -> Result<State, String> {
-    let mut grammar = Grammar::new(seed);
+    let has_tags = others.iter().all(|other| other.takes(&TAGGED));
+    let mut grammar = Grammar::new(seed, has_tags);
     let mut slice = Slice::default();
     let world = World { pots: if others.is_empty() { 2 } else { cpus() }, ..Grammar::world() };
     slice.load(&world);
@@ -280,6 +308,13 @@ pub fn compare(seed: u64, packets: usize, others: &mut [&mut dyn Executor]) -> R
     Ok(slice.state())
 }
 
+/// A frame with a tag.
+const TAGGED: [u8; 60] = {
+    let mut frame = [0; 60];
+    frame[12] = 0x81;
+    frame
+};
+
 /// How many pots the kernel's tables have here: one a CPU that there may be.
 fn cpus() -> u32 {
     let possible = std::fs::read_to_string("/sys/devices/system/cpu/possible").expect("Linux says it here");
@@ -296,7 +331,7 @@ fn one_packet(shot: &Shot, slice: &mut Slice, others: &mut [&mut dyn Executor]) 
         .map_err(|law| format!("{law}\n {shot:02x?}\n became {expected:02x?}"))?;
     for other in others.iter_mut() {
         let seen = other.run(*walk, *arrival, bytes);
-        if seen != expected {
+        if seen.end != expected.end || seen.bytes != other.shows(&expected.bytes) {
             return Err(format!(
                 "the slice and {} differ ({why:?})\n {shot:02x?}\n slice {expected:02x?}\n other {seen:02x?}",
                 other.name()

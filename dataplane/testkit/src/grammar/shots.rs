@@ -1,25 +1,30 @@
 //! What the generator sends: each kind of packet aims at one reason, and varies everything else.
 
-use super::{Grammar, Shot, Step, conversations, original, shots_v6};
+use super::{
+    Grammar, Shot, Step, chains, conversations, errors, neighbours, original, pieces, shots_v6, sizes,
+};
 use crate::executor::Walk;
 use crate::model::Model;
 use crate::packets::{
-    Arp, Body, Ip, Party, SHORTEST_ON_TC, echo_reply, echo_request, flag, frame, ip, spoil, tcp, udp, who_has,
+    Arp, Body, Ip, Party, SHORTEST_ON_TC, SHORTEST_V6_ON_TC, echo_reply, echo_request, flag, frame, ip,
+    spoil, tcp, udp, who_has,
 };
 use crate::town::{
-    self, ALIAS, CLIENT, DNS, FLEET, GATEWAY, LAB, LAB_ONLY, LAB_WEB, PROD, SANDBOX, TCP, WEB,
+    self, ALIAS, CLIENT, DNS, FLEET, GATEWAY, LAB, LAB_ONLY, LAB_WEB, OFFICE, OFFICE_DNS, OFFICE_WEB, OPEN,
+    PROD, SANDBOX, STICKY, TCP, WEB, WEIGHED,
 };
 use crate::world::FlowImage;
 use weir_path::addr::{IfIndex, Ip4, Mac};
 use weir_path::flow::{Key, Key4};
+use weir_path::packet::VlanTag;
 use weir_path::tables::Interface;
 
 /// One kind of packet, and how many of a thousand are of it.
 type Kind = (usize, fn(&mut Grammar, &Model));
 
 const KINDS: &[Kind] = &[
-    (340, known_inward),
-    (310, known_outward),
+    (320, known_inward),
+    (290, known_outward),
     (30, open),
     (25, conversations::handshake),
     (12, conversations::close),
@@ -55,10 +60,32 @@ const KINDS: &[Kind] = &[
     (12, slot_arp),
     (12, not_allowed_out),
     (24, mangled),
+    (60, mangled_shot),
+    (12, other_door),
+    (8, group),
+    (20, chains::known),
+    (10, chains::other),
+    (20, errors::inward),
+    (16, errors::outward),
+    (14, errors::inward_6),
+    (10, errors::outward_6),
+    (12, errors::stray),
+    (24, pieces::inward),
+    (16, pieces::outward),
+    (14, pieces::inward_6),
+    (10, pieces::outward_6),
+    (8, pieces::other),
+    (12, neighbours::gateway),
+    (12, neighbours::on_the_wire),
+    (12, neighbours::on_a_slot),
+    (16, sizes::too_big),
+    (8, sizes::too_big_6),
+    (6, sizes::untold),
+    (12, sizes::lying),
 ];
 
 /// What a client may ask for: where it comes in, which VIP and port, by which protocol.
-pub(super) const DOORS: [(Interface, Party, u8); 7] = [
+pub(super) const DOORS: [(Interface, Party, u8); 15] = [
     (PROD, WEB, TCP),
     (PROD, FLEET, TCP),
     (PROD, ALIAS, TCP),
@@ -66,6 +93,14 @@ pub(super) const DOORS: [(Interface, Party, u8); 7] = [
     (LAB, LAB_ONLY, TCP),
     (PROD, DNS, town::UDP),
     (PROD, ALIAS.port(53), town::UDP),
+    (PROD, OPEN, TCP),
+    (PROD, OPEN.port(53), town::UDP),
+    (PROD, STICKY, TCP),
+    (PROD, STICKY.port(443), TCP),
+    (PROD, WEIGHED, TCP),
+    (PROD, WEIGHED, TCP),
+    (OFFICE, OFFICE_WEB, TCP),
+    (OFFICE, OFFICE_DNS, town::UDP),
 ];
 
 impl Grammar {
@@ -80,8 +115,32 @@ impl Grammar {
         }
     }
 
+    /// What a client may ask for: all of it, or what is to be had without a tag.
+    pub(super) fn door(&mut self) -> (Interface, Party, u8) {
+        let (uplink, mut vip, protocol) = *self.random.pick(&DOORS);
+        if uplink.vlan != VlanTag::NONE && !self.has_tags {
+            return (PROD, WEB, TCP);
+        }
+        if vip == OPEN {
+            vip = vip.port(1 + self.random.word() % 65_000);
+        }
+        (uplink, vip, protocol)
+    }
+
     pub(super) fn at_uplink(&mut self, uplink: Interface, bytes: Vec<u8>) {
+        let priority = u16::from(self.random.byte() % 8) << 13;
+        let bytes = match uplink.vlan {
+            VlanTag::NONE => bytes,
+            VlanTag(id) => spoil::tag(bytes, priority | id),
+        };
         self.send(Walk::FromUplink, uplink.egress.ifindex, bytes);
+    }
+
+    pub(super) fn at(&mut self, walk: Walk, at: Interface, bytes: Vec<u8>) {
+        match walk {
+            Walk::FromUplink => self.at_uplink(at, bytes),
+            Walk::FromSlot => self.at_slot(at, bytes),
+        }
     }
 
     pub(super) fn at_slot(&mut self, slot: Interface, bytes: Vec<u8>) {
@@ -105,7 +164,7 @@ impl Grammar {
     }
 
     /// A TCP or UDP packet that opens nothing, everything else varied.
-    fn any_packet(&mut self, protocol: u8, from: Party, to: Party) -> Ip {
+    pub(super) fn any_packet(&mut self, protocol: u8, from: Party, to: Party) -> Ip {
         let payload_len =
             if self.random.once_in(4) { self.random.below(1_400) } else { self.random.below(64) };
         let payload = self.random.bytes(payload_len);
@@ -116,9 +175,15 @@ impl Grammar {
                 5..50 => flag::ACK | flag::PSH,
                 _ => flag::ACK,
             };
-            let options = 4 * self.random.below(4);
+            let options = 4 * self.random.below(6);
             let [seq, ack] = [self.random.number(), self.random.number()];
-            let options = self.random.bytes(options);
+            let mut options = self.random.bytes(options);
+            if self.random.once_in(3) {
+                // A longest segment, at any offset.
+                let says =
+                    [&[1; 3][..self.random.below(4)], &[2, 4, self.random.byte() % 32, self.random.byte()]];
+                options.iter_mut().zip(says.concat()).for_each(|(place, byte)| *place = byte);
+            }
             tcp(from, to).flags(flags).numbers(seq, ack).tcp_options(&options)
         } else if self.random.once_in(4) {
             udp(from, to).without_checksum()
@@ -133,7 +198,7 @@ impl Grammar {
     }
 
     /// The frame, sometimes padded and sometimes with a wrong checksum.
-    fn sealed(&mut self, packet: &Ip) -> Vec<u8> {
+    pub(super) fn sealed(&mut self, packet: &Ip) -> Vec<u8> {
         let mut bytes = packet.bytes();
         if self.random.once_in(10) {
             bytes = spoil::pad(bytes, self.random.below(20));
@@ -147,7 +212,7 @@ impl Grammar {
 }
 
 fn uplink_of(key: &Key4) -> Interface {
-    if key.zone() == LAB.zone { LAB } else { PROD }
+    *[PROD, LAB, OFFICE].iter().find(|uplink| uplink.zone == key.zone()).unwrap_or(&PROD)
 }
 
 fn known_inward(g: &mut Grammar, model: &Model) {
@@ -182,14 +247,14 @@ pub(super) fn inside(g: &Grammar, flow: &FlowImage<Key4>) -> Option<(Interface, 
 }
 
 /// A packet of a known flow, from its sandbox.
-fn outward(g: &mut Grammar, model: &Model) -> Option<(Interface, Ip)> {
+pub(super) fn outward(g: &mut Grammar, model: &Model) -> Option<(Interface, Ip)> {
     let flow = g.known(model)?;
     let (slot, sandbox, client) = inside(g, &flow)?;
     Some((slot, g.any_packet(original(&flow).protocol(), sandbox, client)))
 }
 
 fn open(g: &mut Grammar, _: &Model) {
-    let (uplink, vip, protocol) = *g.random.pick(&DOORS);
+    let (uplink, vip, protocol) = g.door();
     let client = g.client();
     first_packet(g, uplink, client, vip, protocol);
 }
@@ -202,7 +267,7 @@ pub(super) fn first_packet(g: &mut Grammar, uplink: Interface, client: Party, vi
 }
 
 fn arp_for_vip(g: &mut Grammar, _: &Model) {
-    let (uplink, vip, _) = *g.random.pick(&DOORS);
+    let (uplink, vip, _) = g.door();
     let asker = g.client();
     g.at_uplink(uplink, who_has(asker, vip.ip).bytes());
 }
@@ -213,7 +278,7 @@ fn arp_on_slot(g: &mut Grammar, _: &Model) {
 }
 
 fn echo_to_vip(g: &mut Grammar, _: &Model) {
-    let (uplink, vip, _) = *g.random.pick(&DOORS);
+    let (uplink, vip, _) = g.door();
     let len = g.random.below(300);
     let packet = echo_request(g.client(), vip).payload(&g.random.bytes(len)).ttl(g.random.byte());
     let bytes = g.sealed(&packet);
@@ -440,5 +505,47 @@ fn mangled(g: &mut Grammar, model: &Model) {
         let len = SHORTEST_ON_TC + g.random.below(60);
         bytes = spoil::cut(bytes, len);
     }
-    g.send(walk, arrival.egress.ifindex, bytes);
+    g.at(walk, arrival, bytes);
+}
+
+/// Any packet, with a few bytes changed, or cut.
+fn mangled_shot(g: &mut Grammar, model: &Model) {
+    let before = g.queue.len();
+    g.shoot(model);
+    let changes = 1 + g.random.below(3);
+    let mut spoils: Vec<_> = (0..changes).map(|_| (14 + g.random.below(110), g.random.byte())).collect();
+    if g.random.once_in(3) {
+        // Where a bit decides most: lengths, offsets, numbers of protocols.
+        spoils.push((
+            *g.random.pick(&[16, 17, 18, 19, 20, 21, 22, 23, 54, 55, 58, 59, 62, 63]),
+            g.random.byte(),
+        ));
+    }
+    let cut = (g.random.once_in(4)).then(|| SHORTEST_V6_ON_TC + g.random.below(80));
+    for step in g.queue.iter_mut().skip(before) {
+        let Step::Packet(shot) = step else { continue };
+        let bytes = std::mem::take(&mut shot.bytes);
+        let bytes = spoils.iter().fold(bytes, |bytes, (at, value)| spoil::put(bytes, *at, &[*value]));
+        shot.bytes = cut.map_or(bytes.clone(), |len| spoil::cut(bytes, len));
+    }
+}
+
+/// A first packet to where nobody serves, or one that nobody hears.
+fn other_door(g: &mut Grammar, _: &Model) {
+    let client = g.client();
+    let packet = match g.random.below(3) {
+        0 => tcp(client, town::IDLE).syn(),
+        1 => udp(client, town::IDLE.port(53)),
+        _ => g.any_packet(TCP, client, OPEN).flags(flag::ACK),
+    };
+    g.at_uplink(PROD, packet.bytes());
+}
+
+/// What a sandbox says to many.
+fn group(g: &mut Grammar, _: &Model) {
+    let slot = g.slot();
+    let to = g.client().ip(224 + g.random.byte() % 16, 0, 0, 251);
+    let to = if g.random.once_in(2) { to.mac(Mac::BROADCAST) } else { to };
+    let packet = if g.random.once_in(2) { udp(SANDBOX, to) } else { tcp(SANDBOX, to) };
+    g.at_slot(slot, packet.bytes());
 }

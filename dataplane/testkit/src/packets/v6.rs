@@ -163,7 +163,15 @@ impl Packet6 {
         Ipv6Header { next_header: IpNumber(first), ..self.header(extensions + l4_len) }
     }
 
-    const fn protocol(&self) -> u8 {
+    /// Its two ends.
+    #[must_use]
+    pub const fn ends(&self) -> (Party<Ip6>, Party<Ip6>) {
+        (self.from, self.to)
+    }
+
+    /// The number of what it carries.
+    #[must_use]
+    pub const fn protocol(&self) -> u8 {
         match self.body {
             Body::Tcp { .. } => 6,
             Body::Udp { .. } => 17,
