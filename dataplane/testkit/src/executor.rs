@@ -54,9 +54,9 @@ pub trait Executor {
     /// Whether it can run this frame.
     fn takes(&self, frame: &[u8]) -> bool;
 
-    /// What it shows of a frame that leaves with these bytes.
-    fn shows(&self, bytes: &[u8]) -> Vec<u8> {
-        bytes.to_vec()
+    /// What it shows of a frame that came with these bytes, and leaves with those.
+    fn shows(&self, _came: &[u8], left: &[u8]) -> Vec<u8> {
+        left.to_vec()
     }
 
     /// Starts afresh from `world`; all counters are zero.

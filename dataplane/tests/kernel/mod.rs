@@ -132,10 +132,10 @@ impl Executor for Kernel {
     }
 
     /// TC puts a tag beside the bytes, where a test run doesn't look.
-    fn shows(&self, bytes: &[u8]) -> Vec<u8> {
+    fn shows(&self, came: &[u8], left: &[u8]) -> Vec<u8> {
         match self.on {
-            On::Xdp => bytes.to_vec(),
-            On::Tc => untagged(bytes),
+            On::Tc if !is_tagged(came) => untagged(left),
+            _ => left.to_vec(),
         }
     }
 

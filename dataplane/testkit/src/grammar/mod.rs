@@ -331,7 +331,7 @@ fn one_packet(shot: &Shot, slice: &mut Slice, others: &mut [&mut dyn Executor]) 
         .map_err(|law| format!("{law}\n {shot:02x?}\n became {expected:02x?}"))?;
     for other in others.iter_mut() {
         let seen = other.run(*walk, *arrival, bytes);
-        if seen.end != expected.end || seen.bytes != other.shows(&expected.bytes) {
+        if seen.end != expected.end || seen.bytes != other.shows(bytes, &expected.bytes) {
             return Err(format!(
                 "the slice and {} differ ({why:?})\n {shot:02x?}\n slice {expected:02x?}\n other {seen:02x?}",
                 other.name()
