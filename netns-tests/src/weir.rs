@@ -33,18 +33,34 @@ pub struct Weir {
 impl Weir {
     /// Writes the configuration; starts nothing.
     pub fn new(bed: &Testbed, config: &Config) -> Result<Self, Error> {
-        let weir = Self {
-            binary: weir_binary()?,
-            netns: bed.host.path(),
-            config: bed.dir().join("weir.toml"),
-            log: bed.dir().join("weir.log"),
-            notifications: Notifications::listen(bed.dir().join("notify"))?,
-            daemon: None,
-            pin_dir: bed.pin_dir.clone(),
-            is_released: false,
-        };
+        let weir = Self::named(bed, "weir", bed.pin_dir.clone())?;
         weir.write(&config.toml(bed))?;
         Ok(weir)
+    }
+
+    /// A second daemon on the same host, started and ready, with pins and files of its own, which begin with `name`.
+    pub fn beside(bed: &Testbed, name: &str, config: &Config) -> Result<Self, Error> {
+        let pins = bed.pin_dir.display().to_string();
+        let mut weir = Self::named(bed, name, PathBuf::from(format!("{pins}-{name}")))?;
+        let of_its_own =
+            [(pins, weir.pin_dir.display().to_string()), ("/state\"".into(), format!("/{name}\""))];
+        weir.write(&of_its_own.iter().fold(config.toml(bed), |text, (from, to)| text.replacen(from, to, 1)))?;
+        weir.start()?;
+        Ok(weir)
+    }
+
+    fn named(bed: &Testbed, name: &str, pin_dir: PathBuf) -> Result<Self, Error> {
+        let file = |kind: &str| bed.dir().join(format!("{name}.{kind}"));
+        Ok(Self {
+            binary: weir_binary()?,
+            netns: bed.host.path(),
+            config: file("toml"),
+            log: file("log"),
+            notifications: Notifications::listen(file("notify"))?,
+            daemon: None,
+            pin_dir,
+            is_released: false,
+        })
     }
 
     /// Replaces the configuration file. The daemon learns of it by [`Weir::reload`].
