@@ -14,12 +14,11 @@ use weir_path::steps::Next;
 use zerocopy::IntoBytes;
 
 /// The programs that hooks begin with, and the arrays of those that they go on with.
-const CHAINS: [(&str, &str); 4] = [
-    ("uplink_xdp", "UPLINK_XDP_NEXT"),
-    ("uplink_tc", "UPLINK_TC_NEXT"),
-    ("slot_tc", "SLOT_TC_NEXT"),
-    ("slot_xdp", "SLOT_XDP_NEXT"),
-];
+const CHAINS: [(&str, &str); 3] =
+    [("uplink_xdp", "UPLINK_XDP_NEXT"), ("uplink_tc", "UPLINK_TC_NEXT"), ("slot_tc", "SLOT_TC_NEXT")];
+
+/// The same for what is never attached.
+const TEST_CHAIN: (&str, &str) = ("slot_xdp", "SLOT_XDP_NEXT");
 
 /// What the programs for each step are called, behind the name of their hook's first one.
 const STEPS: [(u32, &str); layout::STEPS as usize] = [
@@ -76,8 +75,21 @@ pub struct ProgramSize {
     pub verified: u32,
 }
 
-/// Loads all programs and joins them. `prepare` may say where maps are pinned.
-pub(crate) fn load<'a>(sizes: &Sizes, prepare: impl FnOnce(&mut EbpfLoader<'a>)) -> Result<Ebpf, Error> {
+/// Whom programs are loaded for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Purpose {
+    /// Devices. What is never attached is left out: the verifier takes its time for each program.
+    Devices,
+    /// Test runs.
+    TestRuns,
+}
+
+/// Loads the programs and joins them. `prepare` may say where maps are pinned.
+pub(crate) fn load<'a>(
+    sizes: &Sizes,
+    purpose: Purpose,
+    prepare: impl FnOnce(&mut EbpfLoader<'a>),
+) -> Result<Ebpf, Error> {
     let pots = object::pots()?;
     let [v4, v6] = [sizes.v4, sizes.v6].map(|family| object::room(family, pots));
     let mut loader = EbpfLoader::new();
@@ -97,7 +109,8 @@ pub(crate) fn load<'a>(sizes: &Sizes, prepare: impl FnOnce(&mut EbpfLoader<'a>))
         loader.load(OBJECT).map_err(Error::load)
     };
     let mut ebpf = ebpf?;
-    for (first, next) in CHAINS {
+    let chains = CHAINS.into_iter().chain((purpose == Purpose::TestRuns).then_some(TEST_CHAIN));
+    for (first, next) in chains {
         load_program(&mut ebpf, first)?;
         join(&mut ebpf, first, next)?;
     }

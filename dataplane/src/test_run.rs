@@ -6,7 +6,7 @@ use crate::error::Error;
 use crate::events::{EVENTS, Events};
 use crate::flows::FlowId;
 use crate::object::Sizes;
-use crate::programs::{self, ProgramSize, Service, own_map, program, unexpected};
+use crate::programs::{self, ProgramSize, Purpose, Service, own_map, program, unexpected};
 use crate::tables::Tables;
 use aya::Ebpf;
 use aya::programs::{Program as AyaProgram, ProgramFd, TestRun, TestRunOptions};
@@ -64,7 +64,7 @@ impl Runner {
     /// # Errors
     /// [`Error::Load`]: it takes root and Linux 6.6.
     pub fn new(sizes: &Sizes) -> Result<Self, Error> {
-        let ebpf = programs::load(sizes, |_| {})?;
+        let ebpf = programs::load(sizes, Purpose::TestRuns, |_| {})?;
         let tables = Tables::from_maps(|name| own_map(&ebpf, name))?;
         Ok(Self { ebpf, tables, room: vec![0; LONGEST] })
     }
