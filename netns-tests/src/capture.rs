@@ -103,6 +103,8 @@ pub struct Verdicts {
     pub udp: usize,
     /// ICMP messages whose checksums are right.
     pub icmp: usize,
+    /// Fragments, whose checksums cover more than one frame.
+    pub fragments: usize,
     /// Frames that GRO has merged.
     pub merged: usize,
     /// Frames that are neither IPv4 nor IPv6, and what IPv6 says about neighbours.
@@ -157,6 +159,7 @@ impl Verdicts {
                 must_be("ICMPv6", icmp.checksum(), pseudo.of_icmp6(icmp)?)?;
                 *if is_of_neighbours(icmp) { &mut self.other } else { &mut self.icmp } += 1;
             }
+            None if packet.is_ip_payload_fragmented() => self.fragments += 1,
             // What IPv6 tells routers about groups is behind an extension header.
             None if matches!(pseudo, Pseudo::V6(_)) => self.other += 1,
             other => return Err(format!("neither TCP, UDP nor ICMP: {other:?}")),

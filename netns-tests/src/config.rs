@@ -98,6 +98,13 @@ impl Service {
         Self { name, address: VIP6.into(), ..self }
     }
 
+    /// The same without targets.
+    #[must_use]
+    pub fn of_nobody(self) -> Self {
+        // One more sandbox than there can be.
+        Self { sandboxes: usize::MAX..=usize::MAX, ..self }
+    }
+
     /// UDP on port 7, served by an echo server on [`crate::servers::ECHO_PORT`] of these sandboxes.
     #[must_use]
     pub fn echo_udp(sandboxes: RangeInclusive<usize>) -> Self {

@@ -161,6 +161,11 @@ pub fn snmp(netns: &Netns, protocol: &str, counter: &str) -> Result<u64, Error> 
     counter_of("/proc/thread-self/net/snmp", netns, protocol, counter)
 }
 
+/// Segments sent from a namespace, those that were sent again included. A packet of many segments is as many.
+pub fn segments_sent(netns: &Netns) -> Result<u64, Error> {
+    Ok(snmp(netns, "Tcp", "OutSegs")? + snmp(netns, "Tcp", "RetransSegs")?)
+}
+
 /// Segments with data or a FIN that were sent again from a namespace: those of handshakes are left out.
 pub fn retransmissions(netns: &Netns) -> Result<u64, Error> {
     let of_handshakes = handshake_retransmissions(netns)?;

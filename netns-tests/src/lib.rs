@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 
 pub mod busy;
+pub mod cable;
 pub mod capture;
 pub mod config;
 pub mod counters;
@@ -26,6 +27,7 @@ pub mod raw;
 pub mod requirements;
 pub mod servers;
 pub mod talk;
+pub mod tap;
 pub mod tools;
 pub mod topology;
 pub mod waiting;

@@ -22,12 +22,16 @@ use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 
+use weir_path::packet::VlanTag;
+
+use crate::cable::Cable;
 use crate::config::Config;
 use crate::error::Error;
 use crate::leftovers::Watch;
 use crate::netns::{End, NETNS_DIR, Netns, veth};
 use crate::requirements::{self, BPFFS};
 use crate::servers::{ECHO_PORT, Echo, Server, nginx};
+use crate::tap::Offload;
 use crate::weir::Weir;
 
 /// The client's address.
@@ -129,6 +133,11 @@ impl Sandbox {
     fn wire(&self, host: &Netns) -> Result<(), Error> {
         veth(End { netns: host, device: &self.port }, End { netns: &self.netns, device: "eth0" })?;
         host.ip(&["link", "set", &self.port, "address", GATEWAY_MAC])?;
+        self.address()
+    }
+
+    /// Gives the sandbox's end the MAC, the address and the route that all sandboxes have.
+    fn address(&self) -> Result<(), Error> {
         let inside = |args: &[&str]| self.netns.ip(args).map(drop);
         inside(&["link", "set", "eth0", "address", SANDBOX_MAC])?;
         inside(&["addr", "add", &format!("{SANDBOX}/30"), "dev", "eth0"])?;
@@ -178,6 +187,39 @@ impl Testbed {
             self.servers.push(Echo::udp(&sandbox.netns, ECHO_PORT)?.into());
         }
         Ok(())
+    }
+
+    /// Puts TAP devices with the same names into the place of the veth between the router and the host, for as long as
+    /// the cable lives.
+    pub fn plug_uplink(&self, offload: Offload) -> Result<Cable, Error> {
+        self.host.ip(&["link", "del", UPLINK])?;
+        let [router, host] = self.uplink_ends();
+        let cable = Cable::plug(router, host, offload)?;
+        self.address_uplink()?;
+        Ok(cable)
+    }
+
+    /// As [`Testbed::plug_uplink`], with the router in a VLAN, and other devices in other ones.
+    pub fn plug_trunk(&self, vlan: VlanTag, others: &[(VlanTag, End<'_>)]) -> Result<Cable, Error> {
+        self.host.ip(&["link", "del", UPLINK])?;
+        let [router, host] = self.uplink_ends();
+        let ends: Vec<_> = others.iter().copied().chain([(vlan, router)]).collect();
+        let cable = Cable::trunk(host, &ends)?;
+        self.address_uplink()?;
+        Ok(cable)
+    }
+
+    /// Puts TAP devices with the same names into the place of a sandbox's veth.
+    pub fn plug_sandbox(&self, sandbox: &Sandbox, offload: Offload) -> Result<Cable, Error> {
+        self.host.ip(&["link", "del", &sandbox.port])?;
+        let inside = End { netns: &sandbox.netns, device: "eth0" };
+        let cable = Cable::plug(inside, End { netns: &self.host, device: &sandbox.port }, offload)?;
+        sandbox.address()?;
+        Ok(cable)
+    }
+
+    fn uplink_ends(&self) -> [End<'_>; 2] {
+        [End { netns: &self.router, device: ROUTER_DEVICE }, End { netns: &self.host, device: UPLINK }]
     }
 
     /// Where its daemon pins.
@@ -245,13 +287,17 @@ impl Testbed {
         self.client.ip(&["route", "add", "default", "via", "10.0.1.1"])?;
         self.client.sysctl("net.ipv4.ip_local_port_range", "1024 65535")?;
         self.router.ip(&["addr", "add", "10.0.1.1/24", "dev", "rc0"])?;
-        self.router.ip(&["addr", "add", &format!("{ROUTER}/24"), "dev", ROUTER_DEVICE])?;
-        self.router.ip(&["route", "add", "198.51.100.0/24", "dev", ROUTER_DEVICE])?;
-        self.host.ip(&["addr", "add", &format!("{HOST}/24"), "dev", UPLINK])?;
-        self.host.ip(&["route", "add", "default", "via", &ROUTER.to_string()])?;
+        self.address_uplink()?;
         for forwarder in [&self.router, &self.host] {
             forwarder.sysctl("net.ipv4.ip_forward", "1")?;
         }
         Ok(())
+    }
+
+    fn address_uplink(&self) -> Result<(), Error> {
+        self.router.ip(&["addr", "add", &format!("{ROUTER}/24"), "dev", ROUTER_DEVICE])?;
+        self.router.ip(&["route", "add", "198.51.100.0/24", "dev", ROUTER_DEVICE])?;
+        self.host.ip(&["addr", "add", &format!("{HOST}/24"), "dev", UPLINK])?;
+        self.host.ip(&["route", "add", "default", "via", &ROUTER.to_string()]).map(drop)
     }
 }

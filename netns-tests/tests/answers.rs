@@ -120,7 +120,7 @@ fn whoever_asks_a_listener_without_targets_on_a_tc_uplink_is_refused_at_once() -
 
 fn without_targets_is_refused(name: &'static str, hook: Hook) -> Tested {
     let bed = ipv6::dual(name, 1)?;
-    let nobody = nobody().map(|service| Service { sandboxes: 1..=0, ..service });
+    let nobody = nobody().map(Service::of_nobody);
     let weir = bed.weir(&Config::new(hook, nobody).with_own_addresses())?;
 
     for to in VIPS.map(|vip| SocketAddr::new(vip, 80)) {

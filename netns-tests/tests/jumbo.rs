@@ -12,7 +12,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use weir_netns_tests::capture::Capture;
 use weir_netns_tests::config::{Config, Hook, Protocol, Service};
-use weir_netns_tests::counters::snmp;
+use weir_netns_tests::counters::{segments_sent, snmp};
 use weir_netns_tests::error::Tested;
 use weir_netns_tests::ipv6::{self, VIP6};
 use weir_netns_tests::process::{Process, output};
@@ -120,15 +120,14 @@ fn each_segment_of_packets_that_are_cut_after_a_tc_uplink_is_counted() -> Tested
     let longest = to_sandbox.stop().iter().map(Vec::len).max();
     assert!(longest > Some(1514), "{longest:?}: nothing came that had to be cut");
     // The kernel's own count: a packet of many segments is as many.
-    let sent = snmp(&bed.client, "Tcp", "OutSegs")?;
     let counted = until(
         "a moment at which Weir and the client counted the same",
         PATIENCE,
-        || format!("{sent} segments by the client, {:#?}", weir.counters()),
+        || format!("{:?} segments by the client, {:#?}", segments_sent(&bed.client), weir.counters()),
         || {
             let counters = weir.counters()?;
             let tcp = counters.of(Reason::ToSlot) + counters.of(Reason::Opened);
-            Ok((tcp == snmp(&bed.client, "Tcp", "OutSegs")?).then_some(counters))
+            Ok((tcp == segments_sent(&bed.client)?).then_some(counters))
         },
     )?;
     assert_eq!(counted.conservation_diff(), 0, "{counted:#?}");

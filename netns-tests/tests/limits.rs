@@ -24,7 +24,7 @@ fn begin(name: &'static str, hook: Hook) -> Result<(Testbed, Weir), Failure> {
     let bed = Topology { name, sandboxes: 1 }.build()?;
     flood::route_back(&bed)?;
     // Two different listeners' answers come out of one budget.
-    let services = [Service { sandboxes: 1..=0, ..Service::web(1..=1) }, Service::echo(1..=1)];
+    let services = [Service::web(1..=1).of_nobody(), Service::echo(1..=1)];
     let weir = bed.weir(&Config { answers_per_second: Some(ANSWERS), ..Config::new(hook, services) })?;
     Ok((bed, weir))
 }

@@ -185,9 +185,7 @@ fn client_learns(name: &'static str, hook: Hook) -> Tested {
     let weir = bed.weir(&Config::new(hook, services()).with_own_addresses())?;
 
     for (vip, headers) in VIPS.into_iter().zip(HEADERS) {
-        opens_and_learns(&bed, SocketAddr::new(vip, 7), 1500 - headers, |bed| {
-            Ok(learnt_mtu(&bed.client, vip)?)
-        })?;
+        opens_and_learns(&bed, SocketAddr::new(vip, 7), 1500 - headers, |bed| learnt_mtu(&bed.client, vip))?;
     }
     assert_eq!(weir.counters()?.of(Reason::AnsweredTooBig), 2);
     Ok(bed.finish(weir)?)
