@@ -4,6 +4,7 @@
 
 use crate::model::watch::Answer;
 use crate::model::{Model, Op, Watch};
+use crate::packets::spoil;
 use std::cell::{Cell, RefCell};
 use std::fmt;
 use weir_path::checksum::{Delta, Sum, mend_l4};
@@ -134,17 +135,34 @@ pub struct Skb<'a> {
 }
 
 impl<'a> Skb<'a> {
-    /// An ordinary packet.
+    /// An ordinary packet. The kernel has taken its tag off.
+    ///
+    /// # Panics
+    /// Never: taking off takes no room.
     #[must_use]
-    pub fn new(frame: Frame<'a>) -> Self {
+    pub fn new(mut frame: Frame<'a>) -> Self {
+        let vlan = frame.vlan();
+        let macs: Option<[u8; 12]> = frame.read(0);
+        frame.set_vlan(VlanTag::NONE).expect("less is always to be had");
+        macs.map(|macs| frame.write(0, macs));
         Self {
             frame,
             segments: 1,
-            vlan: VlanTag::NONE,
+            vlan,
             segment_payload: 0,
             is_partial: false,
             complete: None,
             changes_left: None,
+        }
+    }
+
+    /// The packet as it is on a wire: with its tag, if that names a VLAN.
+    #[must_use]
+    pub fn on_wire(&self) -> Vec<u8> {
+        let bytes = self.frame.bytes().to_vec();
+        match self.vlan {
+            VlanTag::NONE => bytes,
+            VlanTag(id) => spoil::tag(bytes, id),
         }
     }
 
@@ -199,6 +217,12 @@ impl Packet for Skb<'_> {
     fn fix_l4(&mut self, at: usize, delta: Delta, zero_means_none: bool) -> Result<(), Refused> {
         self.spend_a_change()?;
         let field = self.frame.read(at).ok_or(Refused)?;
+        if zero_means_none && field == [0, 0] {
+            return Ok(());
+        }
+        // The kernel takes it that the header's own checksum makes up for changed addresses, as IPv4's does, and this field
+        // alone moves the packet's sum (net/core/utils.c, `inet_proto_csum_replace_by_diff`).
+        self.changed(Sum::default().sub2(delta.pseudo.fold()));
         if self.is_partial {
             // The field is an uncomplemented sum: adding the change of the pseudo header mends it.
             let [a, b] = field;

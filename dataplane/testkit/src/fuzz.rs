@@ -1,6 +1,6 @@
 //! What a fuzzer drives: any bytes become a packet in a town with flows, and every law is checked.
 //!
-//! The first byte chooses where the packet comes from. Even: the next one names a fixture, and what follows
+//! The first byte chooses where the packet comes from. Even: the next two name a fixture, and what follows
 //! changes bytes of its packet, three bytes a change. Odd: what follows is the packet.
 
 use crate::executor::{Executor, Slice, Walk};
@@ -36,8 +36,9 @@ impl Target {
             self.slice.load(&populated());
             return self.judge(walk, arrival, rest);
         }
-        let [name, changes @ ..] = rest else { return Ok(None) };
-        let Some(fixture) = self.fixtures.get(usize::from(*name) % self.fixtures.len()) else {
+        let [high, low, changes @ ..] = rest else { return Ok(None) };
+        let name = usize::from(u16::from_be_bytes([*high, *low]));
+        let Some(fixture) = self.fixtures.get(name % self.fixtures.len()) else {
             return Ok(None);
         };
         let packet = changes.chunks_exact(3).fold(fixture.packet.clone(), changed);

@@ -90,7 +90,8 @@ fn l4(parts: &Anatomy, frame: &[u8]) -> Option<u16> {
         UDP if is_there(6) => {
             let [len0, len1, sum0, sum1] = bytes(payload, 4)?;
             let len = usize::from(u16::from_be_bytes([len0, len1]));
-            let datagram = payload.get(..len).unwrap_or(payload);
+            // A length that can't be leaves all that is there to be summed up.
+            let datagram = payload.get(..len).filter(|datagram| datagram.len() >= 8).unwrap_or(payload);
             ([sum0, sum1] != [0, 0]).then(|| pseudo(parts, frame, len, datagram))
         }
         1 if !parts.is_v6 && is_there(2) => Some(residue(payload)),
