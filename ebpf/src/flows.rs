@@ -80,10 +80,10 @@ macro_rules! flows {
             }
 
             #[inline(always)]
-            fn set_hop(self, hop: Hop) {
-                // In one piece: packets are reading it.
+            fn swap_hop(self, from: Hop, to: Hop) -> bool {
                 // SAFETY: an aligned word of a valid map value.
-                unsafe { addr_of_mut!((*self.0).hop).cast::<u64>().write_volatile(hop.to_word()) };
+                let hop = unsafe { Shared::at(addr_of_mut!((*self.0).hop).cast()) };
+                hop.swap(from.to_word(), to.to_word())
             }
 
             #[inline(always)]

@@ -24,6 +24,7 @@ use aya_ebpf::maps::ProgramArray;
 use aya_ebpf::programs::{TcContext, XdpContext};
 use maps::Maps;
 use packet::{Depth, TcPacket, XdpPacket};
+use weir_path::addr::IfIndex;
 use weir_path::flow::{V4, V6};
 use weir_path::layout::{self, Hook};
 use weir_path::packet::Packet;
@@ -61,7 +62,10 @@ macro_rules! first_xdp_programs {
             let Some(packet) = XdpPacket::untagged(XdpContext::new(ctx.ctx)) else {
                 // SAFETY: the array holds programs for this hook alone.
                 unsafe { $next.tail_call(&ctx, layout::TAGGED_STEP) };
-                // Nothing of it was read or counted.
+                // Fail closed, as below.
+                let maps = Maps { hook: Hook::$hook, arrived_at: IfIndex(ctx.ingress_ifindex() as u32) };
+                maps.entered(1);
+                maps.left(Reason::NotReady, 1);
                 return xdp_action::XDP_DROP;
             };
             xdp_step(&ctx, packet, Hook::$hook, &$next, $step)

@@ -103,6 +103,14 @@ impl Ip4 {
 }
 
 impl Ip6 {
+    /// Whether this is a group's (RFC 4291 section 2.7).
+    #[must_use]
+    #[inline(always)]
+    pub const fn is_multicast(self) -> bool {
+        let [first, ..] = self.0;
+        first == 0xff
+    }
+
     /// A mask that keeps all of an address.
     pub const ALL_ONES: Self = Self([0xff; 16]);
     /// A mask that keeps nothing of an address.

@@ -140,13 +140,14 @@ impl Packet for Frame<'_> {
         if len > MOST_INSERTED {
             return Err(Refused);
         }
-        let tag = self.vlan();
-        self.set_vlan(VlanTag::NONE)?;
-        self.grow_front(len)?;
-        // What lies there now may not seem to be the frame's tag.
-        let ethertype = self.bytes_mut().get_mut(ethernet::TYPE..).and_then(|rest| rest.first_chunk_mut());
-        *ethertype.ok_or(Refused)? = ethernet::IPV4;
-        self.set_vlan(tag)
+        let (tag_len, tag) = (self.tag_len(), self.vlan());
+        self.start += tag_len;
+        self.grow_front(len + tag_len)?;
+        let place = self.bytes_mut().get_mut(ethernet::TYPE..).and_then(|rest| rest.first_chunk_mut());
+        let [v0, v1] = tag.0.to_be_bytes();
+        let [t0, t1] = if tag_len == 0 { ethernet::IPV4 } else { ethernet::VLAN };
+        *place.ok_or(Refused)? = [t0, t1, v0, v1];
+        Ok(())
     }
 }
 

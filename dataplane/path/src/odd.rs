@@ -4,7 +4,7 @@
 //! that comes before it goes where a first one that opens a flow would be placed, if all UDP listeners of its address
 //! agree on that; else it is dropped by name. Nothing is reassembled and nothing held.
 
-use crate::addr::{Address, L4Port};
+use crate::addr::{Address, L4Port, Zone};
 use crate::answer;
 use crate::flow::datagram::{self, Datagram, as_ports};
 use crate::flow::follow::{Way, find};
@@ -62,8 +62,20 @@ fn odd<F: Steps, P: Packet, T: Tables + Flows<F>>(
     match (segment.opens(), from) {
         (true, From::Uplink) => Ok(F::OPENING),
         (true, From::Slot) => Ok(F::TELL),
+        (false, From::Uplink) if !is_heard::<P, T, F>(t, here, &ip, &segment) => Err(Err(Reason::NoListener)),
         (false, _) => Err(answer::reset_if_allowed::<F, P, T>(p, t, here, &frame, &ip, &segment)),
     }
+}
+
+#[inline(always)]
+fn is_heard<P: Packet, T: Tables, F: Network>(
+    t: &T,
+    here: &Interface,
+    ip: &Ip<F::Address>,
+    segment: &Segment,
+) -> bool {
+    let vip = Vip { address: ip.dst.mapped(), zone: here.zone };
+    opening::heard::<P, T>(t, t.live(), vip, segment.dport, ip.protocol).is_some()
 }
 
 /// A fragment that shows no ports.
@@ -86,8 +98,19 @@ fn later<F: Steps, P: Packet, T: Tables + Flows<F>>(
     let is_awaited = |noted: &F::Datagram| t.now().since(noted.seen()) <= datagram::REASSEMBLY.in_eighths();
     let noted = t.datagram(&key).filter(is_awaited);
     let way = match (noted, from) {
-        (Some(noted), _) => Way { to: noted.to(), hop: noted.hop() },
-        (None, From::Uplink) => ahead::<F, T>(t, here, &key)?,
+        (Some(noted), _) => {
+            let way = Way { to: noted.to(), hop: noted.hop() };
+            if exit::<F, T>(t, &way)?.zone != noted.zone() {
+                return Err(Reason::NoInterface);
+            }
+            way
+        }
+        (None, From::Uplink) => {
+            if !ip.src.may_be_source() || ip.src == ip.dst {
+                return Err(Reason::BadSource);
+            }
+            ahead::<F, T>(t, here, &key)?
+        }
         (None, From::Slot) => return Err(Reason::FragmentAhead),
     };
     let out = exit::<F, T>(t, &way)?;
@@ -134,36 +157,33 @@ pub(crate) fn note<F: Steps, P: Packet, T: Tables + Flows<F>>(
     t: &T,
     here: &Interface,
     ip: &Ip<F::Address>,
-    way: &Way<F::Address>,
+    (way, out): (&Way<F::Address>, &Interface),
     from: From,
 ) -> Result<(), Reason> {
     let was = as_ports(identification::<F, P>(p, ip)?);
     let is = match from {
         From::Uplink => was,
-        From::Slot => fresh::<F, T>(t, ip),
+        From::Slot => fresh::<F, T>(t, ip, &way.to),
     };
     let [sport, dport] = was;
     let key = F::Key::new(Ends { src: ip.src, dst: ip.dst, sport, dport }, ip.protocol, here.zone);
     let [sport, dport] = is;
-    t.note_datagram(&key, &F::Datagram::new(Ends { sport, dport, ..way.to }, way.hop, t.now()));
+    t.note_datagram(&key, &F::Datagram::new(Ends { sport, dport, ..way.to }, way.hop, out.zone, t.now()));
     identify::<F, P>(p, ip, was, is)
 }
 
-/// An identification that no datagram of Weir's had for the last 65,536 (IPv4) or 2^32 ones. In no order that tells
-/// how many there are (RFC 7739): an odd factor and a fold turn counting into a walk over all numbers.
+/// An identification that none of the last 65,536 (IPv4) or 2^32 datagrams between these two addresses had: the count
+/// of all datagrams, times an odd number, and moved; both are a keyed hash's of the addresses. A receiver of many can
+/// reckon how many there were in between, and nothing of the key or of what others receive (RFC 7739 section 5.3).
 #[inline(always)]
-fn fresh<F: Network, T: Tables + Flows<F>>(t: &T, ip: &Ip<F::Address>) -> [L4Port; 2] {
-    let [a, b, c, d, ..] = t.hash_key(t.live()).0;
-    let secret = u32::from_ne_bytes([a, b, c, d]);
-    let count = t.next_datagram() ^ secret;
+fn fresh<F: Network, T: Tables + Flows<F>>(t: &T, ip: &Ip<F::Address>, to: &Ends<F::Address>) -> [L4Port; 2] {
+    let between = F::Key::new(*to, ip.protocol, Zone::default());
+    let hash = between.hash(Part::Addresses, t.hash_key(t.live()));
+    let number = t.next_datagram().wrapping_mul(hash as u32 | 1).wrapping_add((hash >> 32) as u32);
     let (_, len) = F::identification(ip);
-    if len == 2 {
-        let mixed = (count as u16).wrapping_mul(0x9e37 | 1);
-        let [a, b] = (mixed ^ mixed >> 7).to_be_bytes();
-        return as_ports([a, b, 0, 0]);
-    }
-    let mixed = count.wrapping_mul(0x9e37_79b1);
-    as_ports((mixed ^ mixed >> 15).to_be_bytes())
+    let [a, b, c, d] = number.to_le_bytes();
+    // A number's lower half depends on lower halves alone, so it walks over all 65,536.
+    as_ports(if len == 2 { [a, b, 0, 0] } else { [a, b, c, d] })
 }
 
 /// A fragment's identification; IPv4's has two bytes, and two are zero.

@@ -13,19 +13,14 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 pub struct VlanTag(pub u16);
 
 impl VlanTag {
-    /// The frame has no tag.
+    /// The frame has no tag, or one that names no VLAN, but a priority (IEEE 802.1Q section 6.9.1).
     pub const NONE: Self = Self(0);
-    /// The frame has a tag that names no VLAN, but a priority: no uplink is configured for it.
-    pub const PRIORITY: Self = Self(0xfff);
 
     /// What a tag's sixteen bits say ("tag control information": priority, drop eligible, identifier).
     #[must_use]
     #[inline(always)]
     pub const fn of_tci(tci: u16) -> Self {
-        match tci & 0xfff {
-            0 => Self::PRIORITY,
-            vlan => Self(vlan),
-        }
+        Self(tci & 0xfff)
     }
 }
 

@@ -69,7 +69,7 @@ macro_rules! reasons {
 
 reasons! {
     Forwarded {
-        /// A packet of a known flow, from the wire to its slot.
+        /// A packet of a known flow, from the wire to its slot; or a fragment that goes where such a one would.
         ToSlot "to_slot",
         /// A packet of a known flow, from its slot to the wire.
         ToWire "to_wire",
@@ -81,11 +81,11 @@ reasons! {
         Opened "opened",
     }
     Answered {
-        /// An ARP request for a VIP, or for a slot's gateway.
+        /// An ARP request for a VIP, for Weir's own address on an uplink, or for a slot's gateway.
         AnsweredArp "answered_arp",
-        /// A Neighbour Solicitation for a VIP, or for a slot's gateway.
+        /// A Neighbour Solicitation for a VIP, for Weir's own address on an uplink, or for a slot's gateway.
         AnsweredNdp "answered_ndp",
-        /// An ICMP echo request to a VIP, or to a slot's gateway.
+        /// An ICMP echo request to a VIP, to Weir's own address on an uplink, or to a slot's gateway.
         AnsweredEcho "answered_echo",
         /// TCP that is neither a SYN nor of a known flow: its sender got a RST.
         AnsweredReset "answered_reset",
@@ -111,7 +111,7 @@ reasons! {
         OtherAddress "other_address",
     }
     Dropped {
-        /// A header that cannot be: a wrong version, a length shorter than the header, or more bytes promised than came.
+        /// A header that cannot be: a wrong version, a length shorter than the header, more bytes promised than came; or, of no known flow, a wrong IPv4 header checksum.
         BadHeader "bad_header",
         /// A fragment of anything but UDP.
         Fragment "fragment",
@@ -131,13 +131,13 @@ reasons! {
         IcmpIgnored "icmp_ignored",
         /// An ICMP error about a packet that is of no known flow.
         ErrorWithoutFlow "error_without_flow",
-        /// An answer was due, but as many as may be were made in this second.
+        /// An answer was due, but as many as may be were made lately, or other CPUs took the last ones.
         AnswerLimited "answer_limited",
         /// To a VIP, but no listener has this port and protocol.
         NoListener "no_listener",
         /// Nobody serves the listener, and the sender was not told: enough answers were made.
         NoTarget "no_target",
-        /// A first packet from an address or a MAC that cannot be a source, or from the VIP itself.
+        /// A packet of no known flow from an address or a MAC that cannot be a source or be answered, or from the VIP itself.
         BadSource "bad_source",
         /// A RST that belongs to no flow. Never answered, so that two ends can't go on for ever.
         ResetWithoutFlow "reset_without_flow",
@@ -145,13 +145,13 @@ reasons! {
         FlowTableFull "flow_table_full",
         /// The budget of half-open flows is full, and none of those looked at had its time yet.
         HalfOpenFull "half_open_full",
-        /// The flow leads out of an interface that has no record any more.
+        /// The flow, or the fragment's datagram, leads out of an interface that has no record any more.
         NoInterface "no_interface",
         /// The flow leads by a gateway whose MAC is not known.
         NextHopUnresolved "next_hop_unresolved",
         /// Two flows would look the same to one sandbox, so that its replies could not be told apart.
         ReplyCollision "reply_collision",
-        /// Another CPU opened the same flow at the same moment and was not done. The sender tries again.
+        /// What a step found, the next one did not: another CPU opened or ended the flow, or the configuration changed, in between. The sender tries again.
         RaceLost "race_lost",
         /// From a slot that is bound to no sandbox.
         UnboundSlot "unbound_slot",

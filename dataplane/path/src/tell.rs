@@ -9,7 +9,7 @@ use crate::reason::{Reason, Verdict};
 use crate::steps::Steps;
 use crate::tables::{Interface, Tables};
 use crate::verifier::{forgotten, noise};
-use crate::walk::{From, Known, Sent, exit, known, leave};
+use crate::walk::{From, Known, Sent, exit, fits, known, leave};
 use crate::wire::{Ethernet, Icmp, Ip, Segment};
 
 /// The step of a TCP or UDP packet that can't go on.
@@ -71,7 +71,7 @@ fn tell<F: Steps, P: Packet, T: Tables + Flows<F>>(p: &mut P, t: &T, from: From)
     let Some(frame) = Ethernet::read(p) else { return Err(Reason::BadHeader) };
     let ip = F::read(p)?;
     let segment = Segment::read(p, &ip)?;
-    let (obstacle, mtu) = obstacle::<F, P, T>(p, t, here, &ip, from)?;
+    let (obstacle, mtu) = obstacle::<F, P, T>(p, t, here, &ip, &segment, from)?;
     if !answer::may_be_told(&frame, &ip) || !t.may_answer(here) {
         let [_, untold] = obstacle.reasons();
         return Err(untold);
@@ -94,18 +94,25 @@ fn tell<F: Steps, P: Packet, T: Tables + Flows<F>>(p: &mut P, t: &T, from: From)
 
 /// What stands in the packet's way, and the longest packet that could go on where it is too long. Found again, because
 /// steps tell each other nothing.
+///
+/// # Errors
+/// [`Reason::RaceLost`]: nothing any more.
 #[inline(always)]
 fn obstacle<F: Steps, P: Packet, T: Tables + Flows<F>>(
     p: &P,
     t: &T,
     here: &Interface,
     ip: &Ip<F::Address>,
+    segment: &Segment,
     from: From,
 ) -> Result<(Obstacle, u32), Reason> {
     if ip.hop_limit <= 1 {
         return Ok((Obstacle::TtlExpired, 0));
     }
     let Some(Known { found, .. }) = known::<F, P, T>(p, t, here, ip, from) else {
+        if !segment.opens() {
+            return Err(Reason::RaceLost);
+        }
         return Ok(match from {
             From::Uplink => (Obstacle::NoTarget, 0),
             From::Slot => (Obstacle::NotAllowedOut, 0),
@@ -115,5 +122,9 @@ fn obstacle<F: Steps, P: Packet, T: Tables + Flows<F>>(
     if !found.is_still_its_flows::<F>() {
         return Err(Reason::RaceLost);
     }
-    Ok((Obstacle::TooBig, exit::<F, T>(t, &way)?.mtu))
+    let out = exit::<F, T>(t, &way)?;
+    if fits(p, ip, segment, out) {
+        return Err(Reason::RaceLost);
+    }
+    Ok((Obstacle::TooBig, out.mtu))
 }

@@ -82,7 +82,7 @@ pub(crate) fn clamp_segments<P: Packet>(p: &mut P, segment: &Segment, most: u32)
         return Ok(());
     }
     let is = (most as u16).to_be_bytes();
-    let is_odd = (at - segment.at) % 2 != 0;
+    let is_odd = !(at - segment.at).is_multiple_of(2);
     let delta = if is_odd { Delta::default().odd_body2(was, is) } else { Delta::default().body2(was, is) };
     let made = p.write(at, is).and_then(|()| p.fix_l4(segment.checksum_at, delta, false));
     made.map_err(|Refused| Reason::Unchangeable)

@@ -70,6 +70,9 @@ fn ip_from_uplink<F: Steps, P: Packet, T: Tables>(
         return Err(Err(Reason::OtherAddress));
     }
     let ip = F::read(p).map_err(Err)?;
+    if !F::is_sound(p, &ip) {
+        return Err(Err(Reason::BadHeader));
+    }
     if ip.protocol == F::PROTOCOL {
         return icmp::<F, P, T>(p, t, here, frame, &ip, true);
     }
@@ -159,6 +162,9 @@ fn ip_from_slot<F: Steps, P: Packet, T: Tables>(
     if ip.src != F::address(here) {
         return Err(Err(Reason::SpoofedSource));
     }
+    if !F::is_sound(p, &ip) {
+        return Err(Err(Reason::BadHeader));
+    }
     if ip.protocol == F::PROTOCOL {
         let is_for_weir = F::is_local(here, ip.dst);
         return icmp::<F, P, T>(p, t, here, frame, &ip, is_for_weir);
@@ -191,7 +197,7 @@ fn arp_from_uplink<P: Packet, T: Tables>(
     // Who announces a VIP as its own is in conflict with us: an answer would not mend that.
     let asks = arp.operation == Arp::REQUEST && arp.sender != arp.target;
     let vip = Vip { address: arp.target.mapped(), zone: here.zone };
-    if !is_for_us || !asks || !t.is_vip(t.live(), &vip) {
+    if !is_for_us || !asks || !arp.sender_mac.is_unicast() || !t.is_vip(t.live(), &vip) {
         return Err(Reason::OtherAddress);
     }
     answer::arp::reply(p, here, &arp)

@@ -23,7 +23,7 @@
 use crate::addr::Mac;
 use crate::flow::follow::{Found, Moved, Way, answer_to, find, move_on};
 use crate::flow::store::Flows;
-use crate::flow::{Ends, Key, V4, V6};
+use crate::flow::{Ends, Hop, Key, V4, V6};
 use crate::opening;
 use crate::packet::{Packet, VlanTag};
 use crate::reason::{Reason, Verdict};
@@ -174,7 +174,7 @@ fn settled_ip<F: Steps, P: Packet, T: Tables + Flows<F>>(
         return Err(Next::Unknown);
     }
     let Ok(out) = exit::<F, T>(t, &way) else { return Ok(Err(Reason::NoInterface)) };
-    if ip.total_len() > out.mtu as usize || p.vlan() != out.vlan {
+    if !fits(p, &ip, &segment, out) || p.vlan() != out.vlan {
         return Err(F::READY);
     }
     if let Err(why) = turn::<F, P, T>(p, t, &ip, &segment, &way, out) {
@@ -196,7 +196,7 @@ pub fn moving<F: Steps, P: Packet, T: Tables + Flows<F>>(p: &mut P, t: &T, from:
         Moved::IsOver => Next::Unknown,
         Moved::GoesOn => {
             if from == From::Uplink {
-                answer_to::<F, T>(t, &found, frame.src);
+                answer_to::<F, T>(t, &found, Hop::new(here.egress.id, frame.src));
             }
             F::READY
         }
@@ -240,7 +240,7 @@ fn ready_ip<F: Steps, P: Packet, T: Tables + Flows<F>>(p: &mut P, t: &T, from: F
     let longest = here.mtu.min(out.mtu);
     translate::clamp_segments::<P>(p, &segment, longest.saturating_sub((F::LEN + TCP_LEN) as u32))?;
     if ip.is_fragment {
-        odd::note::<F, P, T>(p, t, here, &ip, &way, from)?;
+        odd::note::<F, P, T>(p, t, here, &ip, (&way, out), from)?;
     }
     retag(p, out.vlan)?;
     turn::<F, P, T>(p, t, &ip, &segment, &way, out)?;
@@ -302,10 +302,13 @@ pub(crate) fn exit<'t, F: Network, T: Tables>(
 
 /// Whether the packet, or each of its segments, is short enough to leave by `out`.
 #[inline(always)]
-fn fits<P: Packet, A>(p: &P, ip: &Ip<A>, segment: &Segment, out: &Interface) -> bool {
+pub(crate) fn fits<P: Packet, A>(p: &P, ip: &Ip<A>, segment: &Segment, out: &Interface) -> bool {
+    let mtu = out.mtu as usize;
+    if ip.total_len() <= mtu {
+        return true;
+    }
     let payload = p.segment_payload();
-    let headers = segment.at - ipv4::AT + segment.header_len();
-    ip.total_len() <= out.mtu as usize || payload != 0 && headers + payload <= out.mtu as usize
+    payload != 0 && segment.at - ipv4::AT + segment.header_len() + payload <= mtu
 }
 
 /// Gives the frame the tag of the interface that it leaves by.

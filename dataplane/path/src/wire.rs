@@ -192,7 +192,7 @@ impl Arp {
     pub fn read<P: Packet>(p: &P) -> Option<Self> {
         const IPV4_OVER_ETHERNET: [u8; 4] = [0, 1, 8, 0];
         const LENGTHS: [u8; 2] = [6, 4];
-        let Some(target) = p.read(Self::OPERATION + 18) else { return None };
+        let target = p.read(Self::OPERATION + 18)?;
         if p.read(ethernet::LEN)? != IPV4_OVER_ETHERNET || p.read(ethernet::LEN + 4)? != LENGTHS {
             return None;
         }

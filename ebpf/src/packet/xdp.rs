@@ -73,7 +73,7 @@ impl XdpPacket {
 
     #[inline(always)]
     fn write_tag(&mut self) -> Result<(), Refused> {
-        if self.tag == VlanTag::NONE {
+        if self.tag_len == 0 {
             return Ok(());
         }
         let [t0, t1] = ethernet::VLAN;
@@ -115,9 +115,9 @@ impl Packet for XdpPacket {
 
     #[inline(always)]
     fn set_vlan(&mut self, tag: VlanTag) -> Result<(), Refused> {
-        let by = match (self.tag, tag) {
-            (VlanTag::NONE, VlanTag::NONE) => return Ok(()),
-            (VlanTag::NONE, _) => -(ethernet::VLAN_LEN as i32),
+        let by = match (self.tag_len, tag) {
+            (0, VlanTag::NONE) => return Ok(()),
+            (0, _) => -(ethernet::VLAN_LEN as i32),
             (_, VlanTag::NONE) => ethernet::VLAN_LEN as i32,
             _ => {
                 self.tag = tag;

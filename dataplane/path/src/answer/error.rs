@@ -45,7 +45,7 @@ fn write<F: Answer, P: Packet>(
     let quoted_len = forgotten::<P>(ip.total_len().min(F::MOST_QUOTED), noise(p)) & MOST_QUOTED & !3;
     let payload_len = icmp::LEN + quoted_len;
     let from = F::local(here).unwrap_or(ip.dst);
-    let quoted = cut::<F, P>(p, quoted_len, segment)?;
+    let quoted = cut::<P>(p, quoted_len, segment)?;
     p.insert(F::LEN + icmp::LEN)?;
 
     write_macs(p, frame.src, here.mac)?;
@@ -64,7 +64,7 @@ fn write<F: Answer, P: Packet>(
 /// Cuts the packet to what is quoted of it, and sums that up: as it will be when its checksum, which may be partial
 /// yet, is completed on the way out.
 #[inline(always)]
-fn cut<F: Answer, P: Packet>(p: &mut P, quoted_len: usize, segment: &Segment) -> Result<Sum, Refused> {
+fn cut<P: Packet>(p: &mut P, quoted_len: usize, segment: &Segment) -> Result<Sum, Refused> {
     let noise = noise(p);
     let [at, checksum_at] =
         [segment.at, segment.checksum_at].map(|at| forgotten::<P>(at, noise) & MOST_QUOTED);

@@ -23,10 +23,14 @@ use crate::wire::{Ethernet, Ip, ethernet};
 pub(crate) const TTL: u8 = 64;
 
 /// Whether whoever seems to have sent a packet may be sent anything: one station, at an address that is one place's,
-/// about a packet for one station and place (RFC 1122 sections 3.2.2 and 4.2.3.10, RFC 4443 section 2.4e).
+/// about a packet for one other station and place (RFC 1122 sections 3.2.2 and 4.2.3.10, RFC 4443 section 2.4e).
 #[inline(always)]
 pub(crate) fn may_be_told<A: Address>(frame: &Ethernet, ip: &Ip<A>) -> bool {
-    frame.src.is_unicast() && frame.dst.is_unicast() && ip.src.may_be_source() && ip.dst.may_be_source()
+    frame.src.is_unicast()
+        && frame.dst.is_unicast()
+        && ip.src.may_be_source()
+        && ip.dst.may_be_source()
+        && ip.src != ip.dst
 }
 
 #[inline(always)]

@@ -31,7 +31,7 @@ pub(crate) fn reset_if_allowed<F: Answer, P: Packet, T: Tables>(
     reset::<F, P>(p, here, frame, ip, segment, Reason::AnsweredReset)
 }
 
-/// A RST for a segment that is none.
+/// A RST for a segment that is none itself.
 #[inline(always)]
 pub(crate) fn reset<F: Answer, P: Packet>(
     p: &mut P,
@@ -41,7 +41,7 @@ pub(crate) fn reset<F: Answer, P: Packet>(
     segment: &Segment,
     told: Reason,
 ) -> Result<Sent, Reason> {
-    let Some(tcp) = segment.tcp else { return Err(Reason::ResetWithoutFlow) };
+    let Some(tcp) = segment.tcp.filter(|_| !segment.is_reset()) else { return Err(Reason::ResetWithoutFlow) };
     let made = write_reset::<F, P>(p, here.mac, frame, ip, segment, tcp);
     sent(here, told, made)
 }

@@ -5,7 +5,7 @@
 
 use super::entry::Hop;
 use super::key::Ends;
-use crate::addr::{Ip4, Ip6, L4Port};
+use crate::addr::{Ip4, Ip6, L4Port, Zone};
 use crate::time::{Now, Seconds};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
@@ -17,14 +17,18 @@ pub trait Datagram: Copy {
     /// Of which family its addresses are.
     type Address;
 
-    /// The addresses that they get, and their new identification in the place of the ports.
-    fn new(to: Ends<Self::Address>, hop: Hop, now: Now) -> Self;
+    /// The addresses that they get, and their new identification in the place of the ports; where they go, and the
+    /// zone of the interface there: its number may be given to another one.
+    fn new(to: Ends<Self::Address>, hop: Hop, zone: Zone, now: Now) -> Self;
 
     /// The addresses that they get, and their new identification in the place of the ports.
     fn to(&self) -> Ends<Self::Address>;
 
     /// Where they go.
     fn hop(&self) -> Hop;
+
+    /// The zone of the interface that they leave by.
+    fn zone(&self) -> Zone;
 
     /// When the first one was seen.
     fn seen(&self) -> Now;
@@ -38,7 +42,7 @@ pub(crate) const fn as_ports(identification: [u8; 4]) -> [L4Port; 2] {
 }
 
 macro_rules! datagram {
-    ($(#[$doc:meta])* $Datagram:ident, $Address:ty) => {
+    ($(#[$doc:meta])* $Datagram:ident, $Address:ty, $zeros:literal) => {
         $(#[$doc])*
         #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
         #[derive(FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -47,14 +51,16 @@ macro_rules! datagram {
             hop: Hop,
             to: Ends<$Address>,
             seen: Now,
+            zone: Zone,
+            zero: [u8; $zeros],
         }
 
         impl Datagram for $Datagram {
             type Address = $Address;
 
             #[inline(always)]
-            fn new(to: Ends<$Address>, hop: Hop, seen: Now) -> Self {
-                Self { hop, to, seen }
+            fn new(to: Ends<$Address>, hop: Hop, zone: Zone, seen: Now) -> Self {
+                Self { hop, to, seen, zone, zero: [0; $zeros] }
             }
 
             #[inline(always)]
@@ -68,6 +74,11 @@ macro_rules! datagram {
             }
 
             #[inline(always)]
+            fn zone(&self) -> Zone {
+                self.zone
+            }
+
+            #[inline(always)]
             fn seen(&self) -> Now {
                 self.seen
             }
@@ -77,14 +88,14 @@ macro_rules! datagram {
 
 datagram!(
     /// An IPv4 datagram.
-    Datagram4, Ip4
+    Datagram4, Ip4, 4
 );
 datagram!(
     /// An IPv6 datagram.
-    Datagram6, Ip6
+    Datagram6, Ip6, 4
 );
 
 const _: () = {
-    assert!(size_of::<Datagram4>() == 24 && align_of::<Datagram4>() == 8);
-    assert!(size_of::<Datagram6>() == 48 && align_of::<Datagram6>() == 8);
+    assert!(size_of::<Datagram4>() == 32 && align_of::<Datagram4>() == 8);
+    assert!(size_of::<Datagram6>() == 56 && align_of::<Datagram6>() == 8);
 };

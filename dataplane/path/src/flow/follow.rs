@@ -124,22 +124,32 @@ pub fn move_on<F: Family, P: Packet, T: Tables + Flows<F>>(
     }
 }
 
-/// Lets answers follow a client, or the router before it, whose MAC is another one by now.
+/// Lets answers follow a client, or the router before it, to another MAC, or to another uplink of the VPC. Where they
+/// go to a gateway they stay there: which station that is, it says itself.
+///
+/// `from` is where the packet came from. Another CPU may hear another station at the same moment: who moves the word
+/// that packets are compared with also moves the other one, or sees that it is not its turn any more.
 #[inline(always)]
-pub fn answer_to<F: Family, T: Tables + Flows<F>>(t: &T, found: &Found<T::Entry>, station: Mac) {
+pub fn answer_to<F: Family, T: Tables + Flows<F>>(t: &T, found: &Found<T::Entry>, from: Hop) {
     let was = found.entry.hop();
-    if was.is_from(station) || !station.is_unicast() {
+    if was.is_from(from.station()) || !from.station().is_unicast() {
         return;
     }
-    found.entry.set_hop(Hop::new(was.interface(), station));
+    let is = from.by(was.interface());
     let Some(record) = t.record(found.stamp.record()) else { return };
     let Some(back) = t.find_side(record, found.stamp.side().other()) else { return };
-    match back.hop().next_hop() {
-        // The record may be another flow's by now; its own packets put right what is done to it here.
-        None => back.set_hop(Hop::new(back.hop().interface(), station)),
-        // A gateway that changes its MAC and does not say so.
-        Some(id) if was.is_from(t.next_hop(id).station()) => t.learn(id, station),
-        Some(_) => {}
+    let is_of_the_flow = |stamp: Stamp| {
+        stamp.record() == found.stamp.record() && stamp.incarnation() == found.stamp.incarnation()
+    };
+    if !is_of_the_flow(Stamp(back.stamp().load())) || !found.entry.swap_hop(was, is) {
+        return;
+    }
+    for _ in rolled(TRIES) {
+        let was_back = back.hop();
+        let is_its_turn = found.entry.hop() == is && is_of_the_flow(Stamp(back.stamp().load()));
+        if was_back.next_hop().is_some() || !is_its_turn || back.swap_hop(was_back, from) {
+            return;
+        }
     }
 }
 

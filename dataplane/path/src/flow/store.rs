@@ -38,8 +38,8 @@ pub trait EntryCell<F: Family>: Copy {
     /// Where they go.
     fn hop(self) -> Hop;
 
-    /// Says where they go from now on.
-    fn set_hop(self, hop: Hop);
+    /// Says where they go from now on, if that is still `from`.
+    fn swap_hop(self, from: Hop, to: Hop) -> bool;
 
     /// TCP's acknowledgement number in the last segment that had one.
     fn acknowledged(self) -> u32;

@@ -60,6 +60,10 @@ pub trait Network: Family {
     /// As for [`Self::glance`], and [`Reason::TooManyHeaders`], [`Reason::SourceRouted`].
     fn read<P: Packet>(p: &P) -> Result<Ip<Self::Address>, Reason>;
 
+    /// Whether the header's own checksum is right, where it has one. Asked of what is of no flow: nothing is answered, and
+    /// no flow opened, by what may be another packet's header (RFC 1122 section 3.2.1.2).
+    fn is_sound<P: Packet>(p: &P, ip: &Ip<Self::Address>) -> bool;
+
     /// Offset of the fragments' identification, and its length in bytes: 2 or 4.
     fn identification(ip: &Ip<Self::Address>) -> (usize, usize);
 
@@ -124,6 +128,12 @@ impl Network for V4 {
             is_fragment: fragment & 0x3fff != 0,
             is_later: fragment & 0x1fff != 0,
         })
+    }
+
+    #[inline(always)]
+    fn is_sound<P: Packet>(p: &P, ip: &Ip<Ip4>) -> bool {
+        let header = p.sum(ipv4::AT, ip.payload_at - ipv4::AT);
+        header.is_some_and(|sum| sum.fold() == [0xff; 2])
     }
 
     #[inline(always)]
@@ -209,6 +219,11 @@ impl Network for V6 {
             is_fragment: false,
             is_later: false,
         })
+    }
+
+    #[inline(always)]
+    fn is_sound<P: Packet>(_: &P, _: &Ip<Ip6>) -> bool {
+        true
     }
 
     #[inline(always)]

@@ -45,8 +45,8 @@ pub struct Neighbour {
 }
 
 impl Neighbour {
-    /// What `p` says; `None` where it is another message, or not a valid one (RFC 4861 section 7.1). The first option
-    /// alone is looked at.
+    /// What `p` says; `None` where it is another message, or not a valid one (RFC 4861 section 7.1). Of the options the
+    /// first one alone is looked at.
     #[inline(always)]
     pub fn read<P: Packet>(p: &P, ip: &Ip<Ip6>) -> Option<Self> {
         let at = ip.payload_at;
@@ -56,25 +56,31 @@ impl Neighbour {
         if ip.payload_len < LEN || ip.payload_len > MOST {
             return None;
         }
-        let Some(low) = p.read(at + TARGET + 8) else { return None };
-        let Some(high) = p.read(at + TARGET) else { return None };
+        let low = p.read(at + TARGET + 8)?;
+        let high = p.read(at + TARGET)?;
         let kind = p.read(at)?;
         let is_told = kind == ADVERTISEMENT;
-        let multicast: u8 = 0xff;
         let target = Ip6(transmute!([u64::from_ne_bytes(high), u64::from_ne_bytes(low)]));
-        let [first, ..] = target.0;
-        if (!is_told && kind != SOLICITATION) || first == multicast {
+        if (!is_told && kind != SOLICITATION) || target.is_multicast() {
+            return None;
+        }
+        // Who has no address yet asks all that may have it, and has no MAC to tell of (RFC 4861 section 7.1.1).
+        let has_address = ip.src != Ip6::default();
+        if has_address && !ip.src.may_be_source() || !has_address && (is_told || !ip.dst.is_multicast()) {
             return None;
         }
         let wanted = if is_told { TARGET_MAC } else { SOURCE_MAC };
         let has_option = ip.payload_len >= LEN + OPTION_LEN && p.read(at + LEN) == Some(wanted);
         let mac = if has_option { Mac(p.read(at + LEN + 2)?) } else { Mac([0; 6]) };
+        if has_option && !has_address {
+            return None;
+        }
         let pseudo = ip.src.sum().plus(ip.dst.sum()).add2([0, protocol::ICMPV6]);
         let pseudo = pseudo.add2((ip.payload_len as u16).to_be_bytes());
         let message = p.sum(at, ip.payload_len)?;
         // What holds its own checksum sums up to all ones (RFC 1071 section 1); what is no whole number of options is
         // not summed up whole.
-        let is_valid = ip.payload_len % OPTION_LEN == 0 && pseudo.plus(message).fold() == [0xff; 2];
+        let is_valid = ip.payload_len.is_multiple_of(OPTION_LEN) && pseudo.plus(message).fold() == [0xff; 2];
         is_valid.then_some(Self { target, is_told, has_mac: has_option, mac })
     }
 }

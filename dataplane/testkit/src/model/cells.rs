@@ -27,8 +27,14 @@ impl<'a, F: Kept, W: Watch> EntryCell<F> for EntryAt<'a, F, W> {
         self.watch.access(Op::Hop, || self.table.element(self.at).side.hop)
     }
 
-    fn set_hop(self, hop: Hop) {
-        self.watch.access(Op::SetHop, || self.table.write_side(self.at, |side| side.hop = hop));
+    fn swap_hop(self, from: Hop, to: Hop) -> bool {
+        self.watch.access(Op::SwapHop, || {
+            let is_it = self.table.element(self.at).side.hop == from;
+            if is_it {
+                self.table.write_side(self.at, |side| side.hop = to);
+            }
+            is_it
+        })
     }
 
     fn acknowledged(self) -> u32 {

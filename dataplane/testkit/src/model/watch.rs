@@ -34,8 +34,8 @@ pub enum Op {
     Rewrite,
     /// An entry's next hop is read.
     Hop,
-    /// An entry's next hop is written.
-    SetHop,
+    /// An entry's next hop is compared and swapped.
+    SwapHop,
     /// An entry's acknowledgement number is read or written.
     Acknowledged,
     /// An entry's counts are read.
