@@ -1,8 +1,6 @@
 //! Random packets on the slice alone: the laws hold for every one of them. The comparison with the kernel is
 //! `weir-dataplane`'s. `cargo xtask test --long` takes twenty times as many.
 #![expect(
-    clippy::unwrap_used,
-    clippy::expect_used,
     clippy::panic,
     clippy::print_stdout,
     reason = "a test says what it met, and what is wrong by stopping"

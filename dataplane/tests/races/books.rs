@@ -9,7 +9,7 @@ use weir_path::flow::{Key, Life, Phase, RecordId, Side, Stamp, V4, V6};
 use weir_path::{Reason, flow::end::End};
 
 /// Ways out that a race may lead to. There is no other.
-const EXPECTED: [Reason; 10] = [
+const EXPECTED: [Reason; 12] = [
     Reason::ToSlot,
     Reason::ToWire,
     Reason::Opened,
@@ -19,7 +19,10 @@ const EXPECTED: [Reason; 10] = [
     Reason::HalfOpenFull,
     Reason::ReplyCollision,
     Reason::RaceLost,
+    Reason::AnsweredNotAllowedOut,
+    // Where two CPUs take the last answers from each other.
     Reason::NotAllowedOut,
+    Reason::AnswerLimited,
 ];
 
 /// How the flows came and went, in all.

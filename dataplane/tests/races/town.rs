@@ -243,7 +243,7 @@ pub(crate) fn build(tables: &Tables) {
         egress: egress(0, UPLINK),
         mac: Mac(UPLINK_MAC),
         zone: Zone::of_vpc(1).unwrap(),
-        ..Interface::default()
+        ..plain()
     };
     tables.set_interface(&uplink).unwrap();
     for (nth, device) in SLOTS.into_iter().enumerate() {
@@ -257,11 +257,16 @@ pub(crate) fn build(tables: &Tables) {
             address: Ip4(v4.octets()),
             address6: Ip6(v6.octets()),
             zone: Zone::of_binding(1 + nth as u32).unwrap(),
-            ..Interface::default()
+            ..plain()
         };
         tables.set_interface(&slot).unwrap();
     }
     tables.apply(&image()).unwrap();
+}
+
+/// What all interfaces have: room for every packet, and for every answer.
+fn plain() -> Interface {
+    Interface { mtu: 1_500, answers: u32::MAX / 8, ..Interface::default() }
 }
 
 fn egress(id: u32, ifindex: IfIndex) -> Egress {
@@ -277,7 +282,7 @@ fn image() -> Image {
         let vip = Vip { address: vip_address(is_v6, vip).into(), zone: Zone::of_vpc(1).unwrap() };
         let (port, protocol) = (L4Port::new(service.port()), service.protocol());
         vips.insert(vip);
-        let forward = Forward { group: GroupId(service as u32), idle: service.idle(), zero: [0; 2] };
+        let forward = Forward::to(GroupId(service as u32), service.idle());
         listeners.insert(Listener { vip, port, protocol, zero: 0 }, forward);
     }
     let groups = Service::ALL.map(|service| {

@@ -181,7 +181,7 @@ impl Grammar {
             if self.random.once_in(3) {
                 // A longest segment, at any offset.
                 let says =
-                    [&[1; 3][..self.random.below(4)], &[2, 4, self.random.byte() % 32, self.random.byte()]];
+                    [vec![1; self.random.below(4)], vec![2, 4, self.random.byte() % 32, self.random.byte()]];
                 options.iter_mut().zip(says.concat()).for_each(|(place, byte)| *place = byte);
             }
             tcp(from, to).flags(flags).numbers(seq, ack).tcp_options(&options)

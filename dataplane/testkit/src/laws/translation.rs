@@ -45,7 +45,9 @@ fn nothing_else((was, before): (&Anatomy, &[u8]), (is, after): (&Anatomy, &[u8])
             .map(|l4| longest_segment(was, l4).and_then(|at| bytes(l4, at.start)).map(u16::from_be_bytes));
         require(says <= said, || format!("the longest segment was {said:?} and is {says:?}"))?;
         for at in free {
-            [&mut old, &mut new].map(|l4| l4.get_mut(at.clone()).unwrap_or_default().fill(0));
+            for l4 in [&mut old, &mut new] {
+                l4.get_mut(at.clone()).unwrap_or_default().fill(0);
+            }
         }
     }
     require(old == new, || "what is behind the ports changed".to_owned())
