@@ -6,7 +6,7 @@ use crate::words::{Shared, add};
 use aya_ebpf::bindings::{BPF_F_MMAPABLE, BPF_NOEXIST};
 use aya_ebpf::helpers::generated::bpf_get_smp_processor_id;
 use aya_ebpf::macros::map;
-use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf};
+use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray};
 use core::ptr::{addr_of, addr_of_mut};
 use weir_path::addr::{Ip4, Ip6, L4Port, Zone};
 use weir_path::flow::end::End;

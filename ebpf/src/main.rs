@@ -98,8 +98,8 @@ xdp_programs! {
     uplink_xdp_moving_v4(UplinkXdp, UPLINK_XDP_NEXT) |p, t| Err(moving::<V4, _, _>(p, t, From::Uplink));
     uplink_xdp_moving_v6(UplinkXdp, UPLINK_XDP_NEXT) |p, t| Err(moving::<V6, _, _>(p, t, From::Uplink));
     uplink_xdp_unknown(UplinkXdp, UPLINK_XDP_NEXT) |p, t| unknown::walk(p, t, From::Uplink);
-    uplink_xdp_opening_v4(UplinkXdp, UPLINK_XDP_NEXT) |p, t| opening::walk::<V4, _, _>(p, t);
-    uplink_xdp_opening_v6(UplinkXdp, UPLINK_XDP_NEXT) |p, t| opening::walk::<V6, _, _>(p, t);
+    uplink_xdp_opening_v4(UplinkXdp, UPLINK_XDP_NEXT) opening::walk::<V4, _, _>;
+    uplink_xdp_opening_v6(UplinkXdp, UPLINK_XDP_NEXT) opening::walk::<V6, _, _>;
     uplink_xdp_odd_v4(UplinkXdp, UPLINK_XDP_NEXT) |p, t| odd::walk::<V4, _, _>(p, t, From::Uplink);
     uplink_xdp_odd_v6(UplinkXdp, UPLINK_XDP_NEXT) |p, t| odd::walk::<V6, _, _>(p, t, From::Uplink);
     uplink_xdp_relay_v4(UplinkXdp, UPLINK_XDP_NEXT) |p, t| Ok(relay::walk::<V4, _, _>(p, t, From::Uplink));
@@ -128,8 +128,8 @@ tc_programs! {
     uplink_tc_moving_v4(UplinkTc, UPLINK_TC_NEXT, Extensions) |p, t| Err(moving::<V4, _, _>(p, t, From::Uplink));
     uplink_tc_moving_v6(UplinkTc, UPLINK_TC_NEXT, Extensions) |p, t| Err(moving::<V6, _, _>(p, t, From::Uplink));
     uplink_tc_unknown(UplinkTc, UPLINK_TC_NEXT, Extensions) |p, t| unknown::walk(p, t, From::Uplink);
-    uplink_tc_opening_v4(UplinkTc, UPLINK_TC_NEXT, Extensions) |p, t| opening::walk::<V4, _, _>(p, t);
-    uplink_tc_opening_v6(UplinkTc, UPLINK_TC_NEXT, Extensions) |p, t| opening::walk::<V6, _, _>(p, t);
+    uplink_tc_opening_v4(UplinkTc, UPLINK_TC_NEXT, Extensions) opening::walk::<V4, _, _>;
+    uplink_tc_opening_v6(UplinkTc, UPLINK_TC_NEXT, Extensions) opening::walk::<V6, _, _>;
     uplink_tc_odd_v4(UplinkTc, UPLINK_TC_NEXT, Extensions) |p, t| odd::walk::<V4, _, _>(p, t, From::Uplink);
     uplink_tc_odd_v6(UplinkTc, UPLINK_TC_NEXT, Extensions) |p, t| odd::walk::<V6, _, _>(p, t, From::Uplink);
     uplink_tc_relay_v4(UplinkTc, UPLINK_TC_NEXT, Quoted) |p, t| Ok(relay::walk::<V4, _, _>(p, t, From::Uplink));

@@ -75,7 +75,7 @@ pub trait Packet {
     /// word. `None` where the packet is shorter.
     fn sum(&self, at: usize, len: usize) -> Option<Sum>;
 
-    /// The same number. A compiler that does not see that can't tell the verifier either; see [`crate::verifier`].
+    /// The same number. A compiler that does not see that can't tell the verifier either; see `verifier.rs`.
     #[must_use]
     #[inline(always)]
     fn opaque(number: usize) -> usize {
