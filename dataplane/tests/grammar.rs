@@ -49,7 +49,7 @@ fn seeds() -> Range<u64> {
 }
 
 fn meets_everything(state: &State, packets: usize) {
-    let least = packets as u64 / 2_000;
+    let least = packets as u64 / 10_000;
     for why in Reason::ALL.iter().filter(|why| !grammar::NOT_ALONE.contains(why)) {
         assert!(state.left(*why) >= least, "{} was met {} times only", why.name(), state.left(*why));
     }

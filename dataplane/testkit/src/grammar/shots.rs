@@ -7,7 +7,7 @@ use crate::executor::Walk;
 use crate::model::Model;
 use crate::packets::{
     Arp, Body, Ip, Party, SHORTEST_ON_TC, SHORTEST_V6_ON_TC, echo_reply, echo_request, flag, frame, ip,
-    spoil, tcp, udp, who_has,
+    is_tagged, spoil, tcp, udp, who_has,
 };
 use crate::town::{
     self, ALIAS, CLIENT, DNS, FLEET, GATEWAY, LAB, LAB_ONLY, LAB_WEB, OFFICE, OFFICE_DNS, OFFICE_WEB, OPEN,
@@ -148,7 +148,19 @@ impl Grammar {
     }
 
     pub(super) fn send(&mut self, walk: Walk, arrival: IfIndex, bytes: Vec<u8>) {
+        let bytes = self.as_tagged_as_may_be(bytes);
         self.queue.push_back(Step::Packet(Shot { walk, arrival, bytes }));
+    }
+
+    /// Without tags there is none that has a priority alone either: such a frame is taken for one without.
+    fn as_tagged_as_may_be(&self, bytes: Vec<u8>) -> Vec<u8> {
+        const TAG: usize = 14;
+        match bytes.get(TAG..TAG + 2) {
+            Some([high, low]) if !self.has_tags && is_tagged(&bytes) && high & 0x0f == 0 && *low == 0 => {
+                spoil::put(bytes, TAG + 1, &[1])
+            }
+            _ => bytes,
+        }
     }
 
     pub(super) fn slot(&mut self) -> Interface {
@@ -522,12 +534,15 @@ fn mangled_shot(g: &mut Grammar, model: &Model) {
         ));
     }
     let cut = (g.random.once_in(4)).then(|| SHORTEST_V6_ON_TC + g.random.below(80));
-    for step in g.queue.iter_mut().skip(before) {
+    let mut planned = g.queue.split_off(before);
+    for step in &mut planned {
         let Step::Packet(shot) = step else { continue };
         let bytes = std::mem::take(&mut shot.bytes);
         let bytes = spoils.iter().fold(bytes, |bytes, (at, value)| spoil::put(bytes, *at, &[*value]));
-        shot.bytes = cut.map_or(bytes.clone(), |len| spoil::cut(bytes, len));
+        let bytes = cut.map_or(bytes.clone(), |len| spoil::cut(bytes, len));
+        shot.bytes = g.as_tagged_as_may_be(bytes);
     }
+    g.queue.extend(planned);
 }
 
 /// A first packet to where nobody serves, or one that nobody hears.
