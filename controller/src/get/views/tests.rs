@@ -101,7 +101,7 @@ fn counters_say_why_packets_left_and_how_many_are_unaccounted_for() {
         json(&view),
         concat!(
             r#"{"hooks":[{"hook":"uplink_xdp","entered":8,"conservation":1,"reasons":["#,
-            r#"{"reason":"to_slot","class":"forwarded","packets":5,"meaning":"A packet of a known flow, from the wire to its slot."},"#,
+            r#"{"reason":"to_slot","class":"forwarded","packets":5,"meaning":"A packet of a known flow, from the wire to its slot; or a fragment that goes where such a one would."},"#,
             r#"{"reason":"no_listener","class":"dropped","packets":2,"meaning":"To a VIP, but no listener has this port and protocol."}]}],"#,
             r#""sent":[{"interface":0,"ifindex":2,"name":"uplink","packets":3},"#,
             r#"{"interface":1,"ifindex":11,"name":"sb1:eth0","packets":5}],"flows_opened":9,"#,
