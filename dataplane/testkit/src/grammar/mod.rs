@@ -5,9 +5,11 @@
 //! packet, all tables every few thousand packets, and the laws are checked all the while. A seed repeats a
 //! failure.
 
+mod aimed;
 mod chains;
 mod conversations;
 mod errors;
+mod mangled;
 mod neighbours;
 mod pieces;
 mod shots;

@@ -1,20 +1,18 @@
 //! What the generator sends: each kind of packet aims at one reason, and varies everything else.
 
 use super::{
-    Grammar, Shot, Step, chains, conversations, errors, neighbours, original, pieces, shots_v6, sizes,
+    Grammar, Shot, Step, aimed, chains, conversations, errors, mangled, neighbours, original, pieces,
+    shots_v6, sizes,
 };
 use crate::executor::Walk;
 use crate::model::Model;
-use crate::packets::{
-    Arp, Body, Ip, Party, SHORTEST_ON_TC, SHORTEST_V6_ON_TC, echo_reply, echo_request, flag, frame, ip,
-    is_tagged, spoil, tcp, udp, who_has,
-};
+use crate::packets::{Ip, Party, flag, is_tagged, spoil, tcp, udp};
 use crate::town::{
     self, ALIAS, CLIENT, DNS, FLEET, GATEWAY, LAB, LAB_ONLY, LAB_WEB, OFFICE, OFFICE_DNS, OFFICE_WEB, OPEN,
     PROD, SANDBOX, STICKY, TCP, WEB, WEIGHED,
 };
 use crate::world::FlowImage;
-use weir_path::addr::{IfIndex, Ip4, Mac};
+use weir_path::addr::IfIndex;
 use weir_path::flow::{Key, Key4};
 use weir_path::packet::VlanTag;
 use weir_path::tables::Interface;
@@ -33,36 +31,36 @@ const KINDS: &[Kind] = &[
     (20, shots_v6::open),
     (20, shots_v6::mangled),
     (12, shots_v6::other),
-    (12, arp_for_vip),
-    (12, arp_on_slot),
-    (12, echo_to_vip),
-    (12, echo_on_slot),
-    (12, stray_segment),
-    (12, stray_on_slot),
-    (12, unknown_device),
-    (12, unbound_slot),
-    (12, other_station),
-    (12, other_protocol),
-    (12, tagged),
-    (12, other_address),
-    (12, bad_header),
-    (12, fragment),
-    (12, last_hop),
-    (12, unsupported),
-    (12, icmp_ignored),
-    (12, no_listener),
-    (12, no_target),
-    (12, bad_source),
-    (12, reset),
-    (36, reply_collision),
-    (12, spoofed),
-    (12, slot_protocol),
-    (12, slot_arp),
-    (12, not_allowed_out),
-    (24, mangled),
-    (60, mangled_shot),
-    (12, other_door),
-    (8, group),
+    (12, aimed::arp_for_vip),
+    (12, aimed::arp_on_slot),
+    (12, aimed::echo_to_vip),
+    (12, aimed::echo_on_slot),
+    (12, aimed::stray_segment),
+    (12, aimed::stray_on_slot),
+    (12, aimed::unknown_device),
+    (12, aimed::unbound_slot),
+    (12, aimed::other_station),
+    (12, aimed::other_protocol),
+    (12, aimed::tagged),
+    (12, aimed::other_address),
+    (12, aimed::bad_header),
+    (12, aimed::fragment),
+    (12, aimed::last_hop),
+    (12, aimed::unsupported),
+    (12, aimed::icmp_ignored),
+    (12, aimed::no_listener),
+    (12, aimed::no_target),
+    (12, aimed::bad_source),
+    (12, aimed::reset),
+    (36, aimed::reply_collision),
+    (12, aimed::spoofed),
+    (12, aimed::slot_protocol),
+    (12, aimed::slot_arp),
+    (12, aimed::not_allowed_out),
+    (24, mangled::mangled),
+    (60, mangled::mangled_shot),
+    (12, mangled::other_door),
+    (8, mangled::group),
     (20, chains::known),
     (10, chains::other),
     (20, errors::inward),
@@ -153,7 +151,7 @@ impl Grammar {
     }
 
     /// Without tags there is none that has a priority alone either: such a frame is taken for one without.
-    fn as_tagged_as_may_be(&self, bytes: Vec<u8>) -> Vec<u8> {
+    pub(super) fn as_tagged_as_may_be(&self, bytes: Vec<u8>) -> Vec<u8> {
         const TAG: usize = 14;
         match bytes.get(TAG..TAG + 2) {
             Some([high, low]) if !self.has_tags && is_tagged(&bytes) && high & 0x0f == 0 && *low == 0 => {
@@ -265,7 +263,7 @@ pub(super) fn outward(g: &mut Grammar, model: &Model) -> Option<(Interface, Ip)>
     Some((slot, g.any_packet(original(&flow).protocol(), sandbox, client)))
 }
 
-fn open(g: &mut Grammar, _: &Model) {
+pub(super) fn open(g: &mut Grammar, _: &Model) {
     let (uplink, vip, protocol) = g.door();
     let client = g.client();
     first_packet(g, uplink, client, vip, protocol);
@@ -276,291 +274,4 @@ pub(super) fn first_packet(g: &mut Grammar, uplink: Interface, client: Party, vi
     g.opening = Some(original(&town::flow(protocol, (uplink, client, vip), (town::SLOT_1, 0))));
     let bytes = g.sealed(&packet);
     g.at_uplink(uplink, bytes);
-}
-
-fn arp_for_vip(g: &mut Grammar, _: &Model) {
-    let (uplink, vip, _) = g.door();
-    let asker = g.client();
-    g.at_uplink(uplink, who_has(asker, vip.ip).bytes());
-}
-
-fn arp_on_slot(g: &mut Grammar, _: &Model) {
-    let slot = g.slot();
-    g.at_slot(slot, who_has(SANDBOX, GATEWAY.ip).bytes());
-}
-
-fn echo_to_vip(g: &mut Grammar, _: &Model) {
-    let (uplink, vip, _) = g.door();
-    let len = g.random.below(300);
-    let packet = echo_request(g.client(), vip).payload(&g.random.bytes(len)).ttl(g.random.byte());
-    let bytes = g.sealed(&packet);
-    g.at_uplink(uplink, bytes);
-}
-
-fn echo_on_slot(g: &mut Grammar, _: &Model) {
-    let packet = echo_request(SANDBOX, GATEWAY).payload(&[g.random.byte(); 9]);
-    let (slot, bytes) = (g.slot(), g.sealed(&packet));
-    g.at_slot(slot, bytes);
-}
-
-fn stray_segment(g: &mut Grammar, _: &Model) {
-    let flags = *g.random.pick(&[flag::ACK, flag::FIN, flag::SYN | flag::ACK, flag::PSH | flag::ACK, 0]);
-    let client = g.client();
-    let packet = g.any_packet(TCP, client, WEB).flags(flags).ttl(g.random.byte());
-    let bytes = g.sealed(&packet);
-    g.at_uplink(PROD, bytes);
-}
-
-fn stray_on_slot(g: &mut Grammar, _: &Model) {
-    let client = g.client().mac(GATEWAY.mac);
-    let packet = g.any_packet(TCP, SANDBOX, client).flags(flag::ACK);
-    let (slot, bytes) = (g.slot(), g.sealed(&packet));
-    g.at_slot(slot, bytes);
-}
-
-fn unknown_device(g: &mut Grammar, _: &Model) {
-    let client = g.client();
-    let bytes = g.any_packet(TCP, client, WEB).bytes();
-    g.send(Walk::FromUplink, town::STRANGER, bytes);
-}
-
-fn unbound_slot(g: &mut Grammar, _: &Model) {
-    let client = g.client();
-    let bytes = g.any_packet(TCP, SANDBOX, client).bytes();
-    g.send(Walk::FromSlot, town::STRANGER, bytes);
-}
-
-fn other_station(g: &mut Grammar, _: &Model) {
-    let station = *g.random.pick(&[town::BYSTANDER, Mac::BROADCAST, LAB.mac]);
-    let client = g.client();
-    let bytes = g.any_packet(TCP, client, WEB.mac(station)).bytes();
-    g.at_uplink(PROD, bytes);
-}
-
-fn other_protocol(g: &mut Grammar, _: &Model) {
-    let ethertype = *g.random.pick(&[0x88b5, 0x88cc, 0x0800 + 1, 0x0040]);
-    let payload = g.random.bytes(60);
-    g.at_uplink(PROD, frame(town::ROUTER, PROD.mac, ethertype, &payload));
-}
-
-fn tagged(g: &mut Grammar, _: &Model) {
-    let (client, id) = (g.client(), g.random.word());
-    let bytes = g.any_packet(TCP, client, WEB).bytes();
-    g.at_uplink(PROD, spoil::tag(bytes, id));
-}
-
-fn other_address(g: &mut Grammar, _: &Model) {
-    let client = g.client();
-    let bytes = match g.random.below(3) {
-        0 => who_has(client, town::HOST.ip).bytes(),
-        1 => g.any_packet(TCP, client, town::HOST).bytes(),
-        _ => g.any_packet(TCP, client, LAB_ONLY.mac(PROD.mac)).flags(flag::SYN).bytes(),
-    };
-    g.at_uplink(PROD, bytes);
-}
-
-fn bad_header(g: &mut Grammar, _: &Model) {
-    let client = g.client();
-    let good = g.any_packet(TCP, client, WEB).bytes();
-    let bad = match g.random.below(4) {
-        0 => spoil::put_ip(good, 0, &[g.random.byte() % 0x45]),
-        1 => spoil::put_ip(good, 2, &[g.random.byte() | 0x80]),
-        2 => spoil::cut(good, SHORTEST_ON_TC + g.random.below(6)),
-        _ => spoil::put_ip(good, 2, &[0, 39]),
-    };
-    g.at_uplink(PROD, bad);
-}
-
-fn fragment(g: &mut Grammar, _: &Model) {
-    let (offset, more) = (g.random.word() % 0x2000, g.random.once_in(2));
-    let client = g.client();
-    let packet = g.any_packet(town::UDP, client, DNS).fragment(offset, more || offset == 0);
-    g.at_uplink(PROD, packet.bytes());
-}
-
-fn last_hop(g: &mut Grammar, model: &Model) {
-    let ttl = g.random.byte() % 2;
-    if let Some((slot, packet)) = outward(g, model) {
-        return g.at_slot(slot, packet.ttl(ttl).bytes());
-    }
-    let client = g.client();
-    g.at_uplink(PROD, tcp(client, WEB).syn().ttl(ttl).bytes());
-}
-
-fn unsupported(g: &mut Grammar, _: &Model) {
-    let protocol = *g.random.pick(&[2, 4, 41, 47, 50, 132]);
-    if g.random.once_in(2) {
-        let (slot, payload) = (g.slot(), g.random.bytes(40));
-        return g.at_slot(slot, ip(SANDBOX, GATEWAY, Body::Protocol(protocol)).payload(&payload).bytes());
-    }
-    let packet = ip(g.client(), WEB, Body::Protocol(protocol)).payload(&g.random.bytes(40));
-    g.at_uplink(PROD, packet.bytes());
-}
-
-fn icmp_ignored(g: &mut Grammar, _: &Model) {
-    let client = g.client();
-    match g.random.below(3) {
-        0 => g.at_uplink(PROD, echo_reply(client, WEB).bytes()),
-        1 => g.at_uplink(
-            PROD,
-            ip(client, WEB, Body::Icmp { kind: [3, 3], word: [0; 4] }).payload(&[7; 28]).bytes(),
-        ),
-        _ => {
-            let slot = g.slot();
-            g.at_slot(slot, echo_request(SANDBOX, client).bytes());
-        }
-    }
-}
-
-fn no_listener(g: &mut Grammar, _: &Model) {
-    let (client, port) = (g.client(), 2_000 + g.random.word() % 60_000);
-    let packet =
-        if g.random.once_in(2) { tcp(client, WEB.port(port)).syn() } else { udp(client, WEB.port(port)) };
-    g.at_uplink(PROD, packet.bytes());
-}
-
-fn no_target(g: &mut Grammar, _: &Model) {
-    let client = g.client();
-    let packet = if g.random.once_in(2) { tcp(client, town::EMPTY).syn() } else { udp(client, town::EMPTY) };
-    g.at_uplink(PROD, packet.bytes());
-}
-
-fn bad_source(g: &mut Grammar, _: &Model) {
-    let first = *g.random.pick(&[0, 127, 224, 239, 240, 255]);
-    let [a, b] = [g.random.byte(), g.random.byte()];
-    let liar = g.client().ip(first, a, b, 1);
-    let packet = match g.random.below(3) {
-        0 => tcp(liar, WEB).syn(),
-        1 => udp(liar, DNS),
-        _ => echo_request(liar, WEB),
-    };
-    g.at_uplink(PROD, packet.bytes());
-}
-
-fn reset(g: &mut Grammar, _: &Model) {
-    let client = g.client();
-    if g.random.once_in(2) {
-        let slot = g.slot();
-        return g.at_slot(slot, tcp(SANDBOX, client).flags(flag::RST).bytes());
-    }
-    g.at_uplink(PROD, tcp(client, WEB).flags(flag::RST | flag::ACK).bytes());
-}
-
-/// The client of a flow to one VIP opens the same to the other VIP, whose target is the same.
-fn reply_collision(g: &mut Grammar, model: &Model) {
-    let other = |flow: &FlowImage<Key4>| {
-        let (key, ends) = (original(flow), original(flow).ends());
-        let vip = [WEB, ALIAS].into_iter().find(|vip| vip.ip == ends.dst)?;
-        let other = if vip == WEB { ALIAS } else { WEB };
-        (key.zone() == PROD.zone && matches!(ends.dport.number(), 80 | 53)).then_some(other)
-    };
-    let Some(flow) = g.known(model) else { return open(g, model) };
-    let Some(other) = other(&flow) else { return open(g, model) };
-    let (uplink, client, vip) = ends(&flow);
-    first_packet(g, uplink, client, other.port(vip.port), original(&flow).protocol());
-}
-
-fn spoofed(g: &mut Grammar, _: &Model) {
-    let (slot, client) = (g.slot(), g.client());
-    let liar = match g.random.below(3) {
-        0 => SANDBOX.mac(town::BYSTANDER),
-        1 => SANDBOX.ip(10, 1, 2, 3),
-        _ => SANDBOX.mac(GATEWAY.mac).ip(198, 51, 100, 10),
-    };
-    let bytes = g.any_packet(TCP, liar, client).bytes();
-    g.at_slot(slot, bytes);
-}
-
-fn slot_protocol(g: &mut Grammar, _: &Model) {
-    let slot = g.slot();
-    let payload = g.random.bytes(60);
-    let bytes = frame(SANDBOX.mac, GATEWAY.mac, 0x88b5, &payload);
-    let bytes = if g.random.once_in(3) { spoil::tag(bytes, 5) } else { bytes };
-    g.at_slot(slot, bytes);
-}
-
-fn slot_arp(g: &mut Grammar, _: &Model) {
-    let slot = g.slot();
-    let request = match g.random.below(3) {
-        0 => who_has(SANDBOX.ip(0, 0, 0, 0), SANDBOX.ip),
-        1 => who_has(SANDBOX, Ip4([169, 254, g.random.byte(), 7])),
-        _ => Arp { is_request: false, ..who_has(SANDBOX, GATEWAY.ip) },
-    };
-    g.at_slot(slot, request.bytes());
-}
-
-fn not_allowed_out(g: &mut Grammar, _: &Model) {
-    let (slot, to, port) = (g.slot(), g.client(), g.random.word());
-    let from = SANDBOX.port(port);
-    let packet = if g.random.once_in(2) { tcp(from, to).syn() } else { udp(from, to) };
-    g.at_slot(slot, packet.bytes());
-}
-
-/// A packet of a known flow with a few bytes changed, or cut: whatever it is now, all must agree.
-fn mangled(g: &mut Grammar, model: &Model) {
-    let (walk, arrival, bytes) = match (g.random.once_in(2), g.known(model)) {
-        (true, Some(flow)) => {
-            let (uplink, client, vip) = ends(&flow);
-            (Walk::FromUplink, uplink, g.any_packet(original(&flow).protocol(), client, vip).bytes())
-        }
-        _ => match outward(g, model) {
-            Some((slot, packet)) => (Walk::FromSlot, slot, packet.bytes()),
-            None => return open(g, model),
-        },
-    };
-    let mut bytes = bytes;
-    for _ in 0..=g.random.below(3) {
-        let (at, value) = (g.random.below(70), g.random.byte());
-        bytes = spoil::put(bytes, at, &[value]);
-    }
-    if g.random.once_in(3) {
-        let len = SHORTEST_ON_TC + g.random.below(60);
-        bytes = spoil::cut(bytes, len);
-    }
-    g.at(walk, arrival, bytes);
-}
-
-/// Any packet, with a few bytes changed, or cut.
-fn mangled_shot(g: &mut Grammar, model: &Model) {
-    let before = g.queue.len();
-    g.shoot(model);
-    let changes = 1 + g.random.below(3);
-    let mut spoils: Vec<_> = (0..changes).map(|_| (14 + g.random.below(110), g.random.byte())).collect();
-    if g.random.once_in(3) {
-        // Where a bit decides most: lengths, offsets, numbers of protocols.
-        spoils.push((
-            *g.random.pick(&[16, 17, 18, 19, 20, 21, 22, 23, 54, 55, 58, 59, 62, 63]),
-            g.random.byte(),
-        ));
-    }
-    let cut = (g.random.once_in(4)).then(|| SHORTEST_V6_ON_TC + g.random.below(80));
-    let mut planned = g.queue.split_off(before);
-    for step in &mut planned {
-        let Step::Packet(shot) = step else { continue };
-        let bytes = std::mem::take(&mut shot.bytes);
-        let bytes = spoils.iter().fold(bytes, |bytes, (at, value)| spoil::put(bytes, *at, &[*value]));
-        let bytes = cut.map_or(bytes.clone(), |len| spoil::cut(bytes, len));
-        shot.bytes = g.as_tagged_as_may_be(bytes);
-    }
-    g.queue.extend(planned);
-}
-
-/// A first packet to where nobody serves, or one that nobody hears.
-fn other_door(g: &mut Grammar, _: &Model) {
-    let client = g.client();
-    let packet = match g.random.below(3) {
-        0 => tcp(client, town::IDLE).syn(),
-        1 => udp(client, town::IDLE.port(53)),
-        _ => g.any_packet(TCP, client, OPEN).flags(flag::ACK),
-    };
-    g.at_uplink(PROD, packet.bytes());
-}
-
-/// What a sandbox says to many.
-fn group(g: &mut Grammar, _: &Model) {
-    let slot = g.slot();
-    let to = g.client().ip(224 + g.random.byte() % 16, 0, 0, 251);
-    let to = if g.random.once_in(2) { to.mac(Mac::BROADCAST) } else { to };
-    let packet = if g.random.once_in(2) { udp(SANDBOX, to) } else { tcp(SANDBOX, to) };
-    g.at_slot(slot, packet.bytes());
 }
