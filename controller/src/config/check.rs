@@ -38,23 +38,31 @@ pub(super) fn all<T>(parts: Vec<Option<T>>) -> Option<Vec<T>> {
 
 /// Reports every name that was used before. A name stands for one thing of its kind.
 pub(super) fn unique<'n>(problems: &mut Problems, what: &str, names: impl Iterator<Item = &'n At<String>>) {
-    let mut seen: BTreeMap<&str, SourceSpan> = BTreeMap::new();
-    for name in names {
-        match seen.entry(&name.value) {
-            Entry::Vacant(free) => {
-                free.insert(name.at);
-            }
-            Entry::Occupied(first) => problems.add(
-                Problem::new(
-                    name.at,
-                    format!("two {what}s are called \"{}\"", name.value),
-                    "the second one",
-                    format!("give this {what} another name"),
-                )
-                .and_at(*first.get(), "the first one"),
-            ),
-        }
+    for (name, first) in repeated(names) {
+        problems.add(
+            Problem::new(
+                name.at,
+                format!("two {what}s are called \"{}\"", name.value),
+                "the second one",
+                format!("give this {what} another name"),
+            )
+            .and_at(first, "the first one"),
+        );
     }
+}
+
+/// The names that were there before, each with the place of the first one.
+pub(super) fn repeated<'n>(
+    names: impl Iterator<Item = &'n At<String>>,
+) -> impl Iterator<Item = (&'n At<String>, SourceSpan)> {
+    let mut seen: BTreeMap<&str, SourceSpan> = BTreeMap::new();
+    names.filter_map(move |name| match seen.entry(&name.value) {
+        Entry::Vacant(free) => {
+            free.insert(name.at);
+            None
+        }
+        Entry::Occupied(first) => Some((name, *first.get())),
+    })
 }
 
 /// The complaint about a name that stands for nothing.

@@ -1,6 +1,6 @@
 //! `[[listener]]`: read, which groups it forwards to, and whether two of them hear the same packets.
 
-use super::check::{known_vpc, unique, unknown};
+use super::check::{known_vpc, repeated, unique, unknown};
 use super::draft::Draft;
 use super::model::{At, Listener, Protocol, Share, Transport};
 use super::problem::Problem;
@@ -109,22 +109,16 @@ fn check_count(at: SourceSpan, groups: &[SourceSpan], problems: &mut Problems) {
 }
 
 fn check_once<'s>(shares: impl Iterator<Item = &'s ShareDraft>, problems: &mut Problems) {
-    let mut seen: BTreeMap<&str, SourceSpan> = BTreeMap::new();
-    for ShareDraft { name, .. } in shares {
-        match seen.entry(&name.value) {
-            Entry::Vacant(free) => {
-                free.insert(name.at);
-            }
-            Entry::Occupied(first) => problems.add(
-                Problem::new(
-                    name.at,
-                    format!("a listener names target group \"{}\" twice", name.value),
-                    "the second one",
-                    "name it once, with the sum of the two weights",
-                )
-                .and_at(*first.get(), "the first one"),
-            ),
-        }
+    for (name, first) in repeated(shares.map(|share| &share.name)) {
+        problems.add(
+            Problem::new(
+                name.at,
+                format!("a listener names target group \"{}\" twice", name.value),
+                "the second one",
+                "name it once, with the sum of the two weights",
+            )
+            .and_at(first, "the first one"),
+        );
     }
 }
 
