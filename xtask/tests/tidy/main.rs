@@ -18,13 +18,11 @@ const MOST_LINES_OF_A_FILE: usize = 400;
 const MOST_LINES_OF_A_FUNCTION: usize = 60;
 
 /// What is longer than the rule allows: file, function (none: the file itself), and why it should stay so.
-const EXCEPTIONS: &[(&str, Option<&str>, &str)] = &[
-    (
-        "dataplane/testkit/src/fixtures/answers.rs",
-        Some("resets_on_the_wire"),
-        "a table: one fixture after the other",
-    ),
-];
+const EXCEPTIONS: &[(&str, Option<&str>, &str)] = &[(
+    "dataplane/testkit/src/fixtures/answers.rs",
+    Some("resets_on_the_wire"),
+    "a table: one fixture after the other",
+)];
 
 /// Where `unsafe` may be: the programs' own crates, and one module each of those that call the kernel.
 fn may_be_unsafe(path: &str) -> bool {
