@@ -4,11 +4,15 @@
 //! idle half of the tables and makes it live by one word.
 
 use std::collections::{BTreeMap, BTreeSet};
+use weir_path::addr::{Ip6, Zone};
 use weir_path::hash::HashKey;
 pub use weir_path::layout::{
-    MAX_CELLS, MAX_GROUPS, MAX_IFINDEX, MAX_INTERFACES, MAX_LISTENERS, MAX_TARGETS, MAX_VIPS,
+    MAX_CELLS, MAX_CONNECTORS, MAX_GROUPS, MAX_IFINDEX, MAX_INTERFACES, MAX_LISTENERS, MAX_ROUTES,
+    MAX_SOURCES, MAX_SOURCES_IN_CONNECTOR, MAX_TARGETS, MAX_VIPS,
 };
-use weir_path::tables::{Forward, Group, GroupId, Listener, Target, Vip};
+use weir_path::tables::{
+    Connector, ConnectorId, Forward, Group, GroupId, Listener, Owner, Source, Sources, Target, Vip,
+};
 use weir_path::time::Times;
 
 /// Most targets in one group: a cell of a Maglev table is 16 bits, and a table has at least 100 a target.
@@ -23,6 +27,28 @@ pub struct GroupImage {
     pub cells: Vec<u16>,
 }
 
+/// One connector, and the addresses that its new flows are spread over.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ConnectorImage {
+    /// The connector; where its addresses lie is filled in when it is written.
+    pub connector: Connector,
+    /// Its IPv4 addresses.
+    pub v4: Vec<Source>,
+    /// Its IPv6 addresses.
+    pub v6: Vec<Source>,
+}
+
+/// Where a route leads from: all addresses of a VPC that share the first bits of one.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Route {
+    /// The VPC.
+    pub zone: Zone,
+    /// The prefix; an IPv4 address is mapped.
+    pub destination: Ip6,
+    /// How many bits of it count; of an IPv4 prefix, 96 more than people write.
+    pub bits: u8,
+}
+
 /// A whole configuration.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Image {
@@ -30,8 +56,14 @@ pub struct Image {
     pub hash_key: HashKey,
     /// How long flows may be silent, where their listener does not say it.
     pub times: Times,
-    /// The addresses that are Weir's.
+    /// The addresses that are Weir's, but for those of ENIs.
     pub vips: BTreeSet<Vip>,
+    /// The addresses of ENIs, each with its [`Owner`]: the ENI, or the host.
+    pub enis: BTreeMap<Vip, Owner>,
+    /// The connectors by number; 0 is nobody's.
+    pub connectors: BTreeMap<ConnectorId, ConnectorImage>,
+    /// The routes of VPCs, and the neighbour that each leads to; IPv4 addresses are mapped.
+    pub routes: BTreeMap<Route, Ip6>,
     /// The listeners, and what each one does with a new flow.
     pub listeners: BTreeMap<Listener, Forward>,
     /// The groups, in the order of their [`GroupId`].
@@ -49,6 +81,14 @@ pub enum ImageError {
         /// How many there are.
         count: usize,
         /// How many fit.
+        max: u32,
+    },
+    /// A connector has a number that no connector can have.
+    #[error("a connector has the number {}, but connectors are numbered from 1 to {max}", id.0)]
+    NoSuchConnector {
+        /// The number.
+        id: ConnectorId,
+        /// The largest one.
         max: u32,
     },
     /// A listener forwards to a group that isn't there.
@@ -80,6 +120,10 @@ pub struct Arena {
     pub targets: Vec<Target>,
     /// All cells.
     pub cells: Vec<u16>,
+    /// Each connector under its number.
+    pub connectors: Vec<(ConnectorId, Connector)>,
+    /// The addresses that flows leave from, connector by connector.
+    pub sources: Vec<Source>,
 }
 
 impl Image {
@@ -92,6 +136,8 @@ impl Image {
         fits("listeners", self.listeners.len(), MAX_LISTENERS)?;
         fits("target groups", self.groups.len(), MAX_GROUPS)?;
         fits("targets", self.groups.iter().map(|group| group.targets.len()).sum(), MAX_TARGETS)?;
+        fits("addresses of VIPs and ENIs", self.vips.len() + self.enis.len(), MAX_VIPS)?;
+        fits("routes", self.routes.len(), MAX_ROUTES)?;
         fits("Maglev cells", self.groups.iter().map(|group| group.cells.len()).sum(), MAX_CELLS)?;
         let groups = self.groups.len();
         let mut named = self.listeners.values().flat_map(|forward| forward.shares).map(|share| share.group);
@@ -115,7 +161,29 @@ impl Image {
             arena.targets.extend_from_slice(&group.targets);
             arena.cells.extend_from_slice(&group.cells);
         }
+        self.lay_connectors(&mut arena)?;
         Ok(arena)
+    }
+}
+
+impl Image {
+    fn lay_connectors(&self, arena: &mut Arena) -> Result<(), ImageError> {
+        fits("connectors", self.connectors.len(), MAX_CONNECTORS)?;
+        for (id, image) in &self.connectors {
+            let mut lay = |sources: &[Source]| {
+                fits("addresses in one connector", sources.len(), MAX_SOURCES_IN_CONNECTOR)?;
+                let first = arena.sources.len();
+                arena.sources.extend_from_slice(sources);
+                fits("addresses of connectors", arena.sources.len(), MAX_SOURCES)?;
+                Ok(Sources { first: first as u32, count: sources.len() as u32 })
+            };
+            let (v4, v6) = (lay(&image.v4)?, lay(&image.v6)?);
+            arena.connectors.push((*id, Connector { v4, v6, ..image.connector }));
+        }
+        match arena.connectors.iter().find(|(id, _)| !(1..=MAX_CONNECTORS).contains(&id.0)) {
+            Some((id, _)) => Err(ImageError::NoSuchConnector { id: *id, max: MAX_CONNECTORS }),
+            None => Ok(()),
+        }
     }
 }
 

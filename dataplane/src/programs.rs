@@ -35,6 +35,10 @@ const STEPS: [(u32, &str); layout::STEPS as usize] = [
     (Next::RelayV6 as u32, "relay_v6"),
     (Next::TellV4 as u32, "tell_v4"),
     (Next::TellV6 as u32, "tell_v6"),
+    (Next::OutboundV4 as u32, "outbound_v4"),
+    (Next::OutboundV6 as u32, "outbound_v6"),
+    (Next::QueryV4 as u32, "query_v4"),
+    (Next::QueryV6 as u32, "query_v6"),
     (layout::TAGGED_STEP, "tagged"),
 ];
 

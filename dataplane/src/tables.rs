@@ -1,25 +1,26 @@
 //! The pinned tables: the configuration written, flows and counters read.
 
+mod configuration;
 mod interfaces;
 
 use crate::counters::{self, Counters};
 use crate::error::Error;
 use crate::flows::{Around, Flow, FlowId, FlowState, FlowTable, Stored};
-use crate::image::{Arena, Image};
+use crate::image::Image;
 use crate::pins::Pins;
 use crate::sys::{self, Mapping};
 use crate::typed_map::TypedMap;
 use aya::maps::MapData;
+use configuration::RouteKey;
 use std::collections::BTreeMap;
 use std::path::Path;
-use weir_path::addr::InterfaceId;
+use weir_path::addr::{InterfaceId, Ip6};
 use weir_path::flow::{Counts, V4, V6};
 use weir_path::hash::HashKey;
 use weir_path::layout::{
-    self, CELLS_IN_LINE, CLOCK, COUNTERS, CellLine, ENDED, EPOCH, EVENTS_WANTED, ListenerKey, TaggedKey,
-    VipKey,
+    self, CLOCK, COUNTERS, CellLine, ENDED, EVENTS_WANTED, ListenerKey, TaggedKey, VipKey,
 };
-use weir_path::tables::{Forward, Group, GroupId, Half, Interface, NextHop, Target};
+use weir_path::tables::{Connector, Forward, Group, Interface, NextHop, Owner, Source, Target};
 use weir_path::time::{Now, Times};
 
 /// The dataplane's tables. They need no program and no daemon: whoever may open the pins can read them.
@@ -27,8 +28,11 @@ pub struct Tables {
     words: Mapping<u64>,
     times: TypedMap<u32, Times>,
     hash_keys: TypedMap<u32, HashKey>,
-    vips: TypedMap<VipKey, u32>,
+    vips: TypedMap<VipKey, Owner>,
     listeners: TypedMap<ListenerKey, Forward>,
+    connectors: TypedMap<u32, Connector>,
+    sources: TypedMap<u32, Source>,
+    routes: TypedMap<RouteKey, Ip6>,
     groups: TypedMap<u32, Group>,
     targets: TypedMap<u32, Target>,
     cells: TypedMap<u32, CellLine>,
@@ -70,6 +74,9 @@ impl Tables {
             hash_keys: TypedMap::new("HASH_KEYS", &open("HASH_KEYS")?)?,
             vips: TypedMap::new("VIPS", &open("VIPS")?)?,
             listeners: TypedMap::new("LISTENERS", &open("LISTENERS")?)?,
+            connectors: TypedMap::new("CONNECTORS", &open("CONNECTORS")?)?,
+            sources: TypedMap::new("SOURCES", &open("SOURCES")?)?,
+            routes: TypedMap::new("ROUTES", &open("ROUTES")?)?,
             groups: TypedMap::new("GROUPS", &open("GROUPS")?)?,
             targets: TypedMap::new("TARGETS", &open("TARGETS")?)?,
             cells: TypedMap::new("CELLS", &open("CELLS")?)?,
@@ -85,76 +92,6 @@ impl Tables {
             counters: TypedMap::new("COUNTERS", &open("COUNTERS")?)?,
             sent: TypedMap::new("SENT", &open("SENT")?)?,
         })
-    }
-
-    /// How many configurations were made live so far.
-    ///
-    /// # Errors
-    /// None at present.
-    pub fn epoch(&self) -> Result<u64, Error> {
-        Ok(self.words.load(EPOCH))
-    }
-
-    /// Makes a configuration live: writes the whole idle half, flips one word, and returns the new epoch once
-    /// no program can still be reading the old half. A packet sees one configuration or the other.
-    ///
-    /// Where it fails, the configuration in force stays in force.
-    ///
-    /// # Errors
-    /// [`Error::Image`] where it doesn't fit, [`Error::Table`] where the kernel refuses.
-    pub fn apply(&self, image: &Image) -> Result<u64, Error> {
-        let arena = image.arena()?;
-        // Asked for before anything is written, too: after the flip nothing may fail.
-        grace_period()?;
-        let epoch = self.words.load(EPOCH);
-        let idle = Half::of_epoch(epoch).other();
-        self.clear_half(idle)?;
-        self.write_addresses(idle, image)?;
-        self.write_arena(idle, &arena)?;
-        self.words.store(EPOCH, epoch.wrapping_add(1));
-        if let Err(error) = grace_period() {
-            tracing::warn!("a program may still read the old configuration for a moment: {error}");
-        }
-        Ok(epoch.wrapping_add(1))
-    }
-
-    fn clear_half(&self, half: Half) -> Result<(), Error> {
-        let half = half.index();
-        let vips: Vec<_> =
-            self.vips.read_all()?.into_iter().map(|(key, _)| key).filter(|key| key.half == half).collect();
-        self.vips.remove_all(&vips)?;
-        let listeners: Vec<_> = self
-            .listeners
-            .read_all()?
-            .into_iter()
-            .map(|(key, _)| key)
-            .filter(|key| key.half == u64::from(half))
-            .collect();
-        self.listeners.remove_all(&listeners)?;
-        Ok(())
-    }
-
-    fn write_addresses(&self, half: Half, image: &Image) -> Result<(), Error> {
-        self.hash_keys.set(&half.index(), &image.hash_key)?;
-        self.times.set(&half.index(), &image.times)?;
-        let vips: Vec<_> = image.vips.iter().map(|vip| VipKey::new(half, *vip)).collect();
-        self.vips.set_all(&vips, &vec![1; vips.len()])?;
-        let (listeners, forwards): (Vec<_>, Vec<_>) = image
-            .listeners
-            .iter()
-            .map(|(listener, forward)| (ListenerKey::new(half, *listener), *forward))
-            .unzip();
-        self.listeners.set_all(&listeners, &forwards)
-    }
-
-    fn write_arena(&self, half: Half, arena: &Arena) -> Result<(), Error> {
-        let groups: Vec<_> = indices(arena.groups.len(), |i| layout::group_index(half, GroupId(i)));
-        self.groups.set_all(&groups, &arena.groups)?;
-        let targets: Vec<_> = indices(arena.targets.len(), |i| layout::target_index(half, i));
-        self.targets.set_all(&targets, &arena.targets)?;
-        let lines: Vec<_> = arena.cells.chunks(CELLS_IN_LINE as usize).map(line).collect();
-        let places: Vec<_> = indices(lines.len(), |i| layout::cell_line(half, i * CELLS_IN_LINE));
-        self.cells.set_all(&places, &lines)
     }
 
     /// Every flow. Programs are not disturbed, and nothing is asked of the kernel.
@@ -283,7 +220,7 @@ impl Tables {
         }
         self.v4.clear()?;
         self.v6.clear()?;
-        self.words.store(layout::DATAGRAMS, 0);
+        self.words.store(layout::NUMBERS, 0);
         for counter in 0..COUNTERS {
             self.counters.zero(counter)?;
         }
@@ -333,10 +270,4 @@ fn grace_period() -> Result<(), Error> {
 
 fn indices(count: usize, index: impl Fn(u32) -> u32) -> Vec<u32> {
     (0..count as u32).map(index).collect()
-}
-
-fn line(cells: &[u16]) -> CellLine {
-    let mut line = CellLine::default();
-    line.iter_mut().zip(cells).for_each(|(place, cell)| *place = *cell);
-    line
 }

@@ -308,7 +308,7 @@ macro_rules! flows {
 
             #[inline(always)]
             fn next_datagram(&self) -> u32 {
-                let Some(word) = WORDS.get_ptr_mut(layout::DATAGRAMS) else { return 0 };
+                let Some(word) = WORDS.get_ptr_mut(layout::NUMBERS) else { return 0 };
                 // SAFETY: an aligned word of a map value.
                 unsafe { Shared::at(word) }.add(1) as u32
             }

@@ -3,16 +3,17 @@
 use crate::words::Shared;
 use aya_ebpf::bindings::BPF_F_MMAPABLE;
 use aya_ebpf::macros::map;
+use aya_ebpf::maps::lpm_trie::{Key as LpmKey, LpmTrie};
 use aya_ebpf::maps::{Array, HashMap, PerCpuArray};
 use weir_path::Reason;
-use weir_path::addr::{IfIndex, InterfaceId, Mac};
+use weir_path::addr::{IfIndex, InterfaceId, Ip6, Mac, Zone};
 use weir_path::hash::HashKey;
-use weir_path::layout::{self, CellLine, Hook, ListenerKey, TaggedKey, VipKey};
+use weir_path::layout::{self, CellLine, Hook, ListenerKey, RoutePrefix, TaggedKey, VipKey};
 use weir_path::packet::VlanTag;
 use weir_path::rate;
 use weir_path::tables::{
-    Clock, Counters, Forward, Group, GroupId, Half, Interface, Interfaces, Listener, Listeners, NextHop,
-    NextHopId, Target, Vip,
+    Clock, Connector, ConnectorId, Connectors, Counters, Forward, Group, GroupId, Half, Interface, Interfaces,
+    Listener, Listeners, NextHop, NextHopId, Owner, Source, Target, Vip,
 };
 use weir_path::time::{Now, Times};
 
@@ -24,7 +25,7 @@ static TIMES: Array<Times> = Array::with_max_entries(2, 0);
 #[map]
 static HASH_KEYS: Array<HashKey> = Array::with_max_entries(2, 0);
 #[map]
-static VIPS: HashMap<VipKey, u32> = HashMap::with_max_entries(2 * layout::MAX_VIPS, 0);
+static VIPS: HashMap<VipKey, Owner> = HashMap::with_max_entries(2 * layout::MAX_VIPS, 0);
 #[map]
 static LISTENERS: HashMap<ListenerKey, Forward> = HashMap::with_max_entries(2 * layout::MAX_LISTENERS, 0);
 #[map]
@@ -33,6 +34,12 @@ static GROUPS: Array<Group> = Array::with_max_entries(2 * layout::MAX_GROUPS, 0)
 static TARGETS: Array<Target> = Array::with_max_entries(2 * layout::MAX_TARGETS, 0);
 #[map]
 static CELLS: Array<CellLine> = Array::with_max_entries(2 * layout::MAX_CELLS / layout::CELLS_IN_LINE, 0);
+#[map]
+static CONNECTORS: Array<Connector> = Array::with_max_entries(2 * (layout::MAX_CONNECTORS + 1), 0);
+#[map]
+static SOURCES: Array<Source> = Array::with_max_entries(2 * layout::MAX_SOURCES, 0);
+#[map]
+static ROUTES: LpmTrie<RoutePrefix, Ip6> = LpmTrie::with_max_entries(2 * layout::MAX_ROUTES, 0);
 
 /// From the kernel's index to Weir's number plus one.
 #[map]
@@ -55,6 +62,16 @@ static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(layout::COUNTE
 pub static ENDED: PerCpuArray<u64> = PerCpuArray::with_max_entries(layout::ENDED, 0);
 #[map]
 static SENT: PerCpuArray<u64> = PerCpuArray::with_max_entries(layout::MAX_INTERFACES, 0);
+
+/// The neighbour that this CPU's packet is sent to; see [`Interfaces::send_by`].
+#[map]
+static NEIGHBOUR: PerCpuArray<Ip6> = PerCpuArray::with_max_entries(1, 0);
+
+/// The neighbour that this CPU's packet is sent to.
+#[inline(always)]
+pub fn neighbour() -> Ip6 {
+    NEIGHBOUR.get(0).copied().unwrap_or_default()
+}
 
 /// The maps, as seen from one hook by a packet that came in by one device.
 pub struct Maps {
@@ -100,6 +117,32 @@ impl Interfaces for Maps {
         // SAFETY: an aligned word of a map value.
         rate::take(unsafe { Shared::at(bucket) }, self.now(), here.answers)
     }
+
+    #[inline(always)]
+    fn send_by(&self, neighbour: Ip6) {
+        if let Some(place) = NEIGHBOUR.get_ptr_mut(0) {
+            // SAFETY: a valid map value of this CPU.
+            unsafe { place.write(neighbour) };
+        }
+    }
+}
+
+impl Connectors for Maps {
+    #[inline(always)]
+    fn connector(&self, half: Half, id: ConnectorId) -> Option<&Connector> {
+        CONNECTORS.get(layout::connector_index(half, id))
+    }
+
+    #[inline(always)]
+    fn source(&self, half: Half, index: u32) -> Option<&Source> {
+        SOURCES.get(layout::source_index(half, index))
+    }
+
+    #[inline(always)]
+    fn route(&self, half: Half, zone: Zone, address: Ip6) -> Option<Ip6> {
+        let key = LpmKey::new(RoutePrefix::BITS, RoutePrefix::new(half, zone, address));
+        ROUTES.get(key).copied()
+    }
 }
 
 impl Listeners for Maps {
@@ -117,8 +160,9 @@ impl Listeners for Maps {
     }
 
     #[inline(always)]
-    fn is_vip(&self, half: Half, vip: &Vip) -> bool {
-        VIPS.get_ptr(VipKey::new(half, *vip)).is_some()
+    fn owner(&self, half: Half, vip: &Vip) -> Option<Owner> {
+        // SAFETY: an aligned word of a map value; nobody writes this half while programs read it.
+        VIPS.get_ptr(VipKey::new(half, *vip)).map(|owner| unsafe { *owner })
     }
 
     #[inline(always)]

@@ -29,6 +29,7 @@ pub fn compile(config: &Config, hash_key: HashKey, slots: &BTreeMap<SlotName, In
         vips: listeners.keys().map(|heard| heard.vip).chain(own_addresses(config)).collect(),
         listeners,
         groups: config.groups.iter().map(|group| compile_group(group, slots)).collect(),
+        ..Image::default()
     }
 }
 

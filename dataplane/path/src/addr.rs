@@ -130,6 +130,13 @@ pub trait Address: Copy + Eq + fmt::Debug {
     /// The address as the configuration tables hold it: IPv4 mapped into IPv6 (RFC 4291 section 2.5.5.2).
     fn mapped(self) -> Ip6;
 
+    /// The address that [`Self::mapped`] was made of.
+    fn of_mapped(mapped: Ip6) -> Self;
+
+    /// Whether nobody beyond the link is ever reached by this address: link-local ones, and those that clouds answer for
+    /// with what only the machine itself is to know ("metadata").
+    fn is_links_own(self) -> bool;
+
     /// How a checksum changes where this address becomes `new`, as a part of the pseudo header.
     fn replaced_by(self, new: Self) -> Sum;
 
@@ -147,6 +154,18 @@ impl Address for Ip4 {
     fn mapped(self) -> Ip6 {
         let [a, b, c, d] = self.0;
         Ip6([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, a, b, c, d])
+    }
+
+    #[inline(always)]
+    fn of_mapped(mapped: Ip6) -> Self {
+        let [_, _, _, last]: [[u8; 4]; 4] = transmute!(mapped);
+        Self(last)
+    }
+
+    /// 169.254.0.0/16 (RFC 3927), which 169.254.169.254 is an address of.
+    #[inline(always)]
+    fn is_links_own(self) -> bool {
+        self.to_bits() >> 16 == 0xa9fe
     }
 
     #[inline(always)]
@@ -171,6 +190,19 @@ impl Address for Ip6 {
     #[inline(always)]
     fn mapped(self) -> Ip6 {
         self
+    }
+
+    #[inline(always)]
+    fn of_mapped(mapped: Ip6) -> Self {
+        mapped
+    }
+
+    /// fe80::/10 (RFC 4291 section 2.5.6), and fd00:ec2::/32.
+    #[inline(always)]
+    fn is_links_own(self) -> bool {
+        let [[first, ..], _]: [[[u8; 4]; 2]; 2] = transmute!(self);
+        let first = u32::from_be_bytes(first);
+        first >> 22 == 0xfe80 >> 6 || first == 0xfd00_0ec2
     }
 
     #[inline(always)]
@@ -226,6 +258,24 @@ impl Mac {
 
     /// The broadcast address.
     pub const BROADCAST: Self = Self([0xff; 6]);
+
+    /// What the MACs of ENIs begin with: locally administered, and nobody else's.
+    const ENI: [u8; 2] = [0x06, 0xe1];
+
+    /// The MAC of an ENI that has one of its own.
+    #[must_use]
+    pub const fn of_eni(number: u32) -> Self {
+        let ([a, b], [c, d, e, f]) = (Self::ENI, number.to_be_bytes());
+        Self([a, b, c, d, e, f])
+    }
+
+    /// Whether an ENI may have this MAC.
+    #[must_use]
+    #[inline(always)]
+    pub const fn may_be_an_enis(self) -> bool {
+        let [a, b, ..] = self.0;
+        u16::from_ne_bytes([a, b]) == u16::from_ne_bytes(Self::ENI)
+    }
 
     /// Whether this is one station's address: the group bit is not set (IEEE 802 section 8.2).
     #[must_use]

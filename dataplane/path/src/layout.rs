@@ -4,19 +4,20 @@
 //! which is which. Hash tables carry the half in the key; array tables are cut in the middle.
 
 use crate::addr::{IfIndex, InterfaceId};
+use crate::addr::{Ip6, Zone};
 use crate::flow::end::End;
 use crate::flow::store::Room;
 use crate::packet::VlanTag;
 use crate::reason::Reason;
 use crate::steps::Next;
-use crate::tables::{GroupId, Half, Listener, Vip};
+use crate::tables::{ConnectorId, GroupId, Half, Listener, PortBlock, Vip};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// Changes whenever a table's name, type or layout does. Part of the path that tables are pinned under.
-pub const SCHEMA: u32 = 3;
+pub const SCHEMA: u32 = 4;
 
-/// Most VIPs in one configuration.
-pub const MAX_VIPS: u32 = 4_096;
+/// Most addresses of Weir's in one configuration: VIPs, and those of ENIs.
+pub const MAX_VIPS: u32 = 16_384;
 /// Most listeners in one configuration.
 pub const MAX_LISTENERS: u32 = 16_384;
 /// Most target groups in one configuration.
@@ -25,7 +26,20 @@ pub const MAX_GROUPS: u32 = 4_096;
 pub const MAX_TARGETS: u32 = 65_536;
 /// Most Maglev cells in one configuration, all groups together: 8 MiB a half.
 pub const MAX_CELLS: u32 = 4 << 20;
-/// Most interfaces, uplinks and slots together.
+/// Most connectors in one configuration; their numbers lie between 1 and this.
+pub const MAX_CONNECTORS: u32 = 4_095;
+/// Most addresses that connectors' flows leave from in one configuration.
+pub const MAX_SOURCES: u32 = 8_192;
+/// Most addresses of one family that one connector's flows leave from.
+pub const MAX_SOURCES_IN_CONNECTOR: u32 = 32;
+/// Most routes in one configuration, all VPCs together.
+pub const MAX_ROUTES: u32 = 4_096;
+/// One flow in so many can have a remote whose ports are kept in a set. A remote is given one when about a third of an
+/// address's ports are in use towards it, so this is far more than can come about.
+pub const FLOWS_A_PORT_SET: u32 = 4_096;
+/// Remotes of each family that refusals are counted for; the one that was refused least recently makes way.
+pub const MAX_REFUSED: u32 = 1_024;
+/// Most interfaces: uplinks, slots and ENIs together.
 pub const MAX_INTERFACES: u32 = 8_192;
 /// Kernel interface indices must lie below this: 8 MiB of table, so that the path needs no hash to know
 /// where a packet came in.
@@ -49,10 +63,24 @@ pub const EPOCH: u32 = 0;
 pub const CLOCK: u32 = 1;
 /// Whether anybody wants to hear of flows that end.
 pub const EVENTS_WANTED: u32 = 2;
-/// How many fragmented datagrams were given an identification of Weir's.
-pub const DATAGRAMS: u32 = 3;
+/// How many numbers were given out that only have to differ: identifications of datagrams, beginnings of searches.
+pub const NUMBERS: u32 = 3;
 /// How many words there are.
 pub const WORDS: u32 = 4;
+
+/// Which ports of an address are in use towards one remote: a bit a port, a word a [`PortBlock`]; then a bit a block that
+/// is full; then what the set is, and how many of its bits are set.
+pub type PortSet = [u64; PORT_SET_WORDS as usize];
+/// How many words a set of ports has.
+pub const PORT_SET_WORDS: u32 = FULL_BLOCKS + 16 + 16;
+/// Where the bits of full blocks begin.
+pub const FULL_BLOCKS: u32 = PortBlock::COUNT as u32;
+/// Where the word lies that says whose a set is: its incarnation, and in a free one the next one in the list.
+pub const PORT_SET_LIFE: u32 = FULL_BLOCKS + 16;
+/// Where the number of bits lies that are set.
+pub const PORT_SET_USED: u32 = PORT_SET_LIFE + 1;
+/// Where the key of the remote begins.
+pub const PORT_SET_KEY: u32 = PORT_SET_LIFE + 8;
 
 /// A pot of the flow tables, alone in its cache line: the head of its list of free records, and the turn of
 /// its ring of half-open places. In the last pot: how many records are fresh, and the hand.
@@ -155,6 +183,51 @@ impl ListenerKey {
     }
 }
 
+/// The prefix of a route: what the kernel's table of longest prefixes compares, behind the number of its bits.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct RoutePrefix {
+    /// The VPC and the half: all of it is compared.
+    space: u32,
+    /// The destination; IPv4 addresses are mapped.
+    pub destination: Ip6,
+}
+
+impl RoutePrefix {
+    /// How many bits stand before the destination's.
+    pub const SPACE_BITS: u32 = 32;
+    /// How many bits there are.
+    pub const BITS: u32 = Self::SPACE_BITS + 128;
+
+    /// The prefix of `destination` in this half.
+    #[must_use]
+    #[inline(always)]
+    pub const fn new(half: Half, zone: Zone, destination: Ip6) -> Self {
+        Self { space: half.index() << 31 | zone.number(), destination }
+    }
+
+    /// Whether it lies in this half.
+    #[must_use]
+    pub const fn is_in(&self, half: Half) -> bool {
+        self.space >> 31 == half.index()
+    }
+}
+
+/// Where a connector lies in the table of connectors.
+#[must_use]
+#[inline(always)]
+pub const fn connector_index(half: Half, id: ConnectorId) -> u32 {
+    half.index() * (MAX_CONNECTORS + 1) + id.0
+}
+
+/// Where a line lies in the table of sources.
+#[must_use]
+#[inline(always)]
+pub const fn source_index(half: Half, index: u32) -> u32 {
+    half.index() * MAX_SOURCES + index
+}
+
 /// Where a group lies in the table of groups.
 #[must_use]
 #[inline(always)]
@@ -247,6 +320,7 @@ const _: () = {
     assert!(size_of::<VipKey>() == 24 && align_of::<VipKey>() == 8);
     assert!(size_of::<ListenerKey>() == 32 && align_of::<ListenerKey>() == 8);
     assert!(size_of::<CellLine>() == 64);
+    assert!(size_of::<RoutePrefix>() == 20 && align_of::<RoutePrefix>() == 4);
     assert!(MAX_CELLS.is_multiple_of(CELLS_IN_LINE));
 };
 

@@ -77,7 +77,7 @@ reasons! {
         ErrorToSlot "error_to_slot",
         /// An ICMP error about a packet of a known flow, from its slot to the wire.
         ErrorToWire "error_to_wire",
-        /// The first packet of a flow: a target was chosen, both directions were recorded, the packet was sent on.
+        /// The first packet of a flow: a target was chosen, or a port; both directions were recorded, the packet was sent on.
         Opened "opened",
     }
     Answered {
@@ -93,9 +93,13 @@ reasons! {
         AnsweredTtlExpired "answered_ttl_expired",
         /// Longer than the way on allows, and the sender was told how long it may be.
         AnsweredTooBig "answered_too_big",
+        /// From a slot, a new connection, but every port of its connector's addresses is in use towards the remote, and the sandbox was told: by a RST, or by ICMP's "host unreachable".
+        AnsweredPortsExhausted "answered_ports_exhausted",
+        /// From a slot, a new connection to where its VPC has no route to, and the sandbox was told: by a RST, or by ICMP's "network unreachable".
+        AnsweredNoRoute "answered_no_route",
         /// Nobody serves the listener, and the sender was told: by a RST, or by ICMP's "port unreachable".
         AnsweredNoTarget "answered_no_target",
-        /// From a slot, a new connection outwards that nothing allows, and the sandbox was told: by a RST, or by ICMP's "administratively prohibited".
+        /// From a slot, a new connection outwards that nothing allows: the slot has no connector for the family, or nobody may be reached there. The sandbox was told: by a RST, or by ICMP's "administratively prohibited".
         AnsweredNotAllowedOut "answered_not_allowed_out",
     }
     Passed {
@@ -109,6 +113,8 @@ reasons! {
         OtherVlan "other_vlan",
         /// On an uplink, IP or ARP for an address that is not Weir's.
         OtherAddress "other_address",
+        /// On an uplink, for the host's own address, which a connector uses as well, and of none of its flows.
+        HostsOwn "hosts_own",
     }
     Dropped {
         /// A header that cannot be: a wrong version, a length shorter than the header, more bytes promised than came; or, of no known flow, a wrong IPv4 header checksum.
@@ -133,6 +139,14 @@ reasons! {
         ErrorWithoutFlow "error_without_flow",
         /// An answer was due, but as many as may be were made lately, or other CPUs took the last ones.
         AnswerLimited "answer_limited",
+        /// To an ENI's address, and of none of its flows: nobody is let in.
+        Uninvited "uninvited",
+        /// From a slot, a new connection, but every port of its connector's addresses is in use or rests towards the remote, and the sandbox was not told: enough answers were made.
+        PortsExhausted "ports_exhausted",
+        /// From a slot, a new connection, and none of the ports that one packet may look at was free. What was found is kept, and the sandbox's next try goes on from there.
+        PortNotFound "port_not_found",
+        /// From a slot, a new connection to where its VPC has no route to, and the sandbox was not told: enough answers were made.
+        NoRoute "no_route",
         /// To a VIP, but no listener has this port and protocol.
         NoListener "no_listener",
         /// Nobody serves the listener, and the sender was not told: enough answers were made.
@@ -147,7 +161,7 @@ reasons! {
         HalfOpenFull "half_open_full",
         /// The flow, or the fragment's datagram, leads out of an interface that has no record any more.
         NoInterface "no_interface",
-        /// The flow leads by a gateway whose MAC is not known.
+        /// The flow leads by a gateway whose MAC is not known, and the kernel can't be asked to find it: on the wire, in a VLAN, or for a packet that is no plain one of a flow.
         NextHopUnresolved "next_hop_unresolved",
         /// Two flows would look the same to one sandbox, so that its replies could not be told apart.
         ReplyCollision "reply_collision",

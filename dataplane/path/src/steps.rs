@@ -36,11 +36,19 @@ pub enum Next {
     TellV4,
     /// An IPv6 packet that can't go on, and whose sender is to be told.
     TellV6,
+    /// An IPv4 packet of a sandbox that opens a flow outwards.
+    OutboundV4,
+    /// An IPv6 packet of a sandbox that opens a flow outwards.
+    OutboundV6,
+    /// An ICMP query, or the answer to one.
+    QueryV4,
+    /// An ICMPv6 query, or the answer to one.
+    QueryV6,
 }
 
 impl Next {
     /// How many there are.
-    pub const COUNT: u32 = 13;
+    pub const COUNT: u32 = 17;
 }
 
 /// A family, with all that its packets may need, and its steps.
@@ -51,6 +59,10 @@ pub trait Steps: Quotes + Answer + Chatter + Header {
     const MOVING: Next;
     /// The packet opens a flow.
     const OPENING: Next;
+    /// The packet of a sandbox opens a flow outwards.
+    const OUTBOUND: Next;
+    /// An ICMP query, or the answer to one.
+    const QUERY: Next;
     /// A fragment, or a packet with extension headers.
     const ODD: Next;
     /// An ICMP error.
@@ -63,6 +75,8 @@ impl Steps for V4 {
     const READY: Next = Next::ReadyV4;
     const MOVING: Next = Next::MovingV4;
     const OPENING: Next = Next::OpeningV4;
+    const OUTBOUND: Next = Next::OutboundV4;
+    const QUERY: Next = Next::QueryV4;
     const ODD: Next = Next::OddV4;
     const RELAY: Next = Next::RelayV4;
     const TELL: Next = Next::TellV4;
@@ -72,6 +86,8 @@ impl Steps for V6 {
     const READY: Next = Next::ReadyV6;
     const MOVING: Next = Next::MovingV6;
     const OPENING: Next = Next::OpeningV6;
+    const OUTBOUND: Next = Next::OutboundV6;
+    const QUERY: Next = Next::QueryV6;
     const ODD: Next = Next::OddV6;
     const RELAY: Next = Next::RelayV6;
     const TELL: Next = Next::TellV6;

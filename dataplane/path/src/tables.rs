@@ -1,4 +1,4 @@
-//! What the path needs to know, by chapter: interfaces, listeners, the time, counters. The flows' chapter is
+//! What the path needs to know, by chapter: interfaces, listeners, connectors, the time, counters. The flows' chapter is
 //! [`crate::flow::store`], once for each family.
 //!
 //! Implementors: the BPF maps (in `ebpf/`), and a model of plain maps for tests. Records cross the kernel
@@ -12,8 +12,8 @@ use crate::time::{Now, Seconds, Times};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// Everything together, but for the flows.
-pub trait Tables: Interfaces + Listeners + Clock + Counters {}
-impl<T: Interfaces + Listeners + Clock + Counters> Tables for T {}
+pub trait Tables: Interfaces + Listeners + Connectors + Clock + Counters {}
+impl<T: Interfaces + Listeners + Connectors + Clock + Counters> Tables for T {}
 
 // ---- interfaces ----
 
@@ -27,6 +27,9 @@ impl Delivery {
     pub const TRANSMIT: Self = Self(0);
     /// Received by the veth peer in the sandbox's namespace, past the device itself.
     pub const VETH_PEER: Self = Self(1);
+    /// Transmitted by the device, to the neighbour that [`Interfaces::send_by`] named: the kernel finds its station,
+    /// asks for it where it has to, and keeps the packet meanwhile. Only on the way of one packet.
+    pub const NEIGHBOUR: Self = Self(2);
 }
 
 /// A way out.
@@ -41,17 +44,20 @@ pub struct Egress {
     pub delivery: Delivery,
 }
 
-/// An uplink, or a slot. What known packets need comes first, in one cache line.
+/// An uplink, a slot, or an ENI. What known packets need comes first, in one cache line.
+///
+/// An ENI is a way out of an uplink's device under addresses, and perhaps a MAC, of its own. Packets that come in find
+/// the uplink, never the ENI.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Interface {
     /// The way out through this interface.
     pub egress: Egress,
-    /// The MAC Weir has here: the uplink's own, or the one that a slot's gateway answers with.
+    /// The MAC Weir has here: the uplink's own, the ENI's, or the one that a slot's gateway answers with.
     pub mac: Mac,
     /// A slot's sandbox's MAC; zero on an uplink.
     pub peer_mac: Mac,
-    /// The address space on this interface: the uplink's VPC, or the slot's binding.
+    /// The address space on this interface: the uplink's or the ENI's VPC, or the slot's binding.
     pub zone: Zone,
     /// The longest IP packet that may leave here, in bytes.
     pub mtu: u32,
@@ -66,12 +72,12 @@ pub struct Interface {
     /// A slot's sandbox's address; zero on an uplink.
     pub address: Ip4,
     /// Weir's own address here: the gateway that a slot's sandbox knows; on an uplink the one that Weir asks its
-    /// neighbours and reports errors with, zero where it has none.
+    /// neighbours and reports errors with, zero where it has none; an ENI's first address.
     pub local: Ip4,
-    /// An uplink's gateway, for answers to those who are not on the link; zero where there is none, and on a slot.
+    /// An uplink's or an ENI's gateway, for those who are not on the link; zero where there is none, and on a slot.
     pub gateway: Ip4,
-    /// Always zero.
-    pub zero: [u8; 4],
+    /// The connector by which a slot's sandbox opens connections, or whose ENI this is; else [`ConnectorId::NONE`].
+    pub connector: ConnectorId,
     /// As [`Self::address`].
     pub address6: Ip6,
     /// As [`Self::local`].
@@ -88,11 +94,18 @@ impl Interface {
         self.egress.ifindex.0 != 0
     }
 
-    /// Whether this is a slot (else an uplink).
+    /// Whether this is a slot (else an uplink or an ENI).
     #[must_use]
     #[inline(always)]
     pub const fn is_slot(&self) -> bool {
         self.zone.is_binding()
+    }
+
+    /// Whether this is an ENI.
+    #[must_use]
+    #[inline(always)]
+    pub const fn is_eni(&self) -> bool {
+        !self.is_slot() && self.connector.0 != ConnectorId::NONE.0
     }
 }
 
@@ -112,6 +125,9 @@ pub trait Interfaces {
 
     /// Takes one answer from what may be said by this interface; `false` where its rate is used up.
     fn may_answer(&self, here: &Interface) -> bool;
+
+    /// Names the neighbour that this packet is sent to; an IPv4 address is mapped. See [`Delivery::NEIGHBOUR`].
+    fn send_by(&self, neighbour: Ip6);
 }
 
 /// The number of a next hop.
@@ -119,14 +135,14 @@ pub trait Interfaces {
 pub struct NextHopId(pub u32);
 
 impl NextHopId {
-    /// The IPv4 gateway of an uplink.
+    /// The IPv4 gateway of an uplink or an ENI.
     #[must_use]
     #[inline(always)]
     pub const fn gateway(uplink: InterfaceId) -> Self {
         Self(2 * uplink.0)
     }
 
-    /// The IPv6 gateway of an uplink.
+    /// The IPv6 gateway of an uplink or an ENI.
     #[must_use]
     #[inline(always)]
     pub const fn gateway6(uplink: InterfaceId) -> Self {
@@ -195,7 +211,7 @@ impl Half {
     }
 }
 
-/// A virtual address: what ARP and echo are answered for.
+/// An address of Weir's in a VPC.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Debug)]
 #[derive(FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
@@ -204,6 +220,35 @@ pub struct Vip {
     pub address: Ip6,
     /// The VPC it is an address in.
     pub zone: Zone,
+}
+
+/// Whose an address is.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Debug)]
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(transparent)]
+pub struct Owner(u32);
+
+impl Owner {
+    /// A virtual address: ARP, Neighbour Discovery and echo are answered for it, and listeners may hear there.
+    pub const VIP: Self = Self(1);
+    /// The host's own address, used as an ENI's: what is of no flow is the kernel's.
+    pub const HOST: Self = Self(2);
+    const ENI_BIT: u32 = 1 << 31;
+
+    /// An ENI, by the number of its interface: ARP and Neighbour Discovery are answered for it, and what is of no flow
+    /// is dropped.
+    #[must_use]
+    #[inline(always)]
+    pub const fn eni(id: InterfaceId) -> Self {
+        Self(Self::ENI_BIT | id.0)
+    }
+
+    /// The ENI, if it is one's.
+    #[must_use]
+    #[inline(always)]
+    pub const fn as_eni(self) -> Option<InterfaceId> {
+        if self.0 & Self::ENI_BIT == 0 { None } else { Some(InterfaceId(self.0 & !Self::ENI_BIT)) }
+    }
 }
 
 /// What a listener listens on.
@@ -320,8 +365,14 @@ pub trait Listeners {
     /// The secret of the hash that places flows.
     fn hash_key(&self, half: Half) -> HashKey;
 
+    /// Whose an address is; `None` where it isn't Weir's.
+    fn owner(&self, half: Half, vip: &Vip) -> Option<Owner>;
+
     /// Whether this is one of Weir's addresses.
-    fn is_vip(&self, half: Half, vip: &Vip) -> bool;
+    #[inline(always)]
+    fn is_vip(&self, half: Half, vip: &Vip) -> bool {
+        self.owner(half, vip).is_some()
+    }
 
     /// What a listener does with new flows.
     fn listener(&self, half: Half, listener: &Listener) -> Option<&Forward>;
@@ -339,9 +390,118 @@ pub trait Listeners {
     fn target(&self, half: Half, index: u32) -> Option<Target>;
 }
 
+// ---- connectors ----
+
+/// The number of a connector; 0 is nobody's.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Debug)]
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(transparent)]
+pub struct ConnectorId(pub u32);
+
+impl ConnectorId {
+    /// No connector: nothing opens connections outwards.
+    pub const NONE: Self = Self(0);
+}
+
+/// The addresses of one family that a connector's new flows are spread over: a piece of the table of sources.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Debug)]
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Sources {
+    /// Where they begin.
+    pub first: u32,
+    /// How many there are, at most [`crate::layout::MAX_SOURCES_IN_CONNECTOR`].
+    pub count: u32,
+}
+
+/// How the sandboxes of many slots reach a VPC: by the addresses of a few ENIs, which they share.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Debug)]
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Connector {
+    /// The VPC that they reach.
+    pub zone: Zone,
+    /// The IPv4 addresses.
+    pub v4: Sources,
+    /// The IPv6 addresses.
+    pub v6: Sources,
+    /// How long TCP may be silent once it is established.
+    pub tcp_idle: Seconds,
+    /// How long UDP may be silent once it was answered.
+    pub udp_idle: Seconds,
+    /// How long a port rests towards a remote after a flow that did not end cleanly.
+    pub rest: Seconds,
+    /// 1 where all that a sandbox sends from one UDP port leaves from one port, whatever the remote
+    /// (endpoint-independent mapping, RFC 4787 REQ-1); else 0.
+    pub maps_udp: u8,
+    /// Always zero.
+    pub zero: u8,
+}
+
+/// Sixty-four ports that begin at a multiple of sixty-four: the unit that the port space is cut into. Block 0 begins at
+/// port 1024.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Debug)]
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(transparent)]
+pub struct PortBlock(pub u16);
+
+impl PortBlock {
+    /// How many blocks there are: ports 1024 to 65535.
+    pub const COUNT: u16 = 1_008;
+    /// Ports in a block.
+    pub const PORTS: u32 = 64;
+    /// The first port of the first block.
+    pub const FIRST_PORT: u16 = 1_024;
+
+    /// One of its ports, by its place in the block, from 0 to 63.
+    #[must_use]
+    #[inline(always)]
+    pub const fn port(self, place: u32) -> L4Port {
+        L4Port::new(Self::FIRST_PORT.wrapping_add(self.0 << 6 | (place & 63) as u16))
+    }
+
+    /// The block of a port from 1024 on, and the port's place in it.
+    #[must_use]
+    #[inline(always)]
+    pub const fn of(port: L4Port) -> (Self, u32) {
+        let nth = port.number().wrapping_sub(Self::FIRST_PORT);
+        (Self(nth >> 6), (nth & 63) as u32)
+    }
+}
+
+/// An address that a connector's flows leave from.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Debug)]
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Source {
+    /// The address; an IPv4 address is mapped.
+    pub address: Ip6,
+    /// The ENI that it is an address of.
+    pub eni: InterfaceId,
+    /// The uplink that the ENI is on: the two may have the same gateway.
+    pub uplink: InterfaceId,
+    /// The first of the ports that may be used.
+    pub first: PortBlock,
+    /// How many blocks of ports may be used.
+    pub blocks: u16,
+}
+
+/// Chapter three: the connectors, as a part of the configuration.
+pub trait Connectors {
+    /// A connector.
+    fn connector(&self, half: Half, id: ConnectorId) -> Option<&Connector>;
+
+    /// One line of the table of sources.
+    fn source(&self, half: Half, index: u32) -> Option<&Source>;
+
+    /// By which neighbour a VPC's route leads to `address`, the longest prefix first; `None` where there is no route
+    /// but the ENI's own. IPv4 addresses are mapped.
+    fn route(&self, half: Half, zone: Zone, address: Ip6) -> Option<Ip6>;
+}
+
 // ---- the time ----
 
-/// Chapter three: the time.
+/// Chapter four: the time.
 pub trait Clock {
     /// Now, as of the last tick.
     fn now(&self) -> Now;
@@ -362,7 +522,7 @@ pub enum Claim {
 
 // ---- counters ----
 
-/// Chapter four: the counters.
+/// Chapter five: the counters.
 pub trait Counters {
     /// `packets` came in at this hook.
     fn entered(&self, packets: u32);
@@ -382,6 +542,8 @@ const _: () = {
     assert!(size_of::<Forward>() == 44 && align_of::<Forward>() == 4);
     assert!(size_of::<Group>() == 16 && align_of::<Group>() == 4);
     assert!(size_of::<Target>() == 8 && align_of::<Target>() == 4);
+    assert!(size_of::<Connector>() == 28 && align_of::<Connector>() == 4);
+    assert!(size_of::<Source>() == 28 && align_of::<Source>() == 4);
 };
 
 #[cfg(test)]

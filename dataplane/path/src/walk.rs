@@ -87,6 +87,7 @@ fn all_steps<P: Packet, T: Tables + Flows<V4> + Flows<V6>>(p: &mut P, t: &T, fro
             Err(Next::RelayV6) => Ok(relay::walk::<V6, P, T>(p, t, from)),
             Err(Next::TellV4) => Ok(tell::walk::<V4, P, T>(p, t, from)),
             Err(Next::TellV6) => Ok(tell::walk::<V6, P, T>(p, t, from)),
+            Err(Next::OutboundV4 | Next::OutboundV6 | Next::QueryV4 | Next::QueryV6) => break,
         }
     }
     // As in the kernel, where a tail call too many fails.

@@ -17,8 +17,8 @@ impl Tables {
         Ok(known.into_iter().map(|(_, interface)| interface).filter(|it| it.egress.ifindex.0 != 0).collect())
     }
 
-    /// Writes an interface's record, then makes packets that come in by its device, with its tag, find it. What was
-    /// learnt about a gateway that it no longer has is forgotten.
+    /// Writes an interface's record, then makes packets that come in by its device, with its tag, find it, unless it is
+    /// an ENI's. What was learnt about a gateway that it no longer has is forgotten.
     ///
     /// # Errors
     /// [`Error::InterfaceRange`], [`Error::Table`].
@@ -39,6 +39,9 @@ impl Tables {
         }
         if before.gateway6 != interface.gateway6 {
             self.next_hops.set(&NextHopId::gateway6(egress.id).0, &NextHop::UNRESOLVED)?;
+        }
+        if interface.is_eni() {
+            return Ok(());
         }
         self.point_at(interface, layout::stored_interface(egress.id))
     }

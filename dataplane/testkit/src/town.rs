@@ -23,7 +23,7 @@ use weir_path::addr::{Address, IfIndex, InterfaceId, Ip4, Ip6, L4Port, Mac, Zone
 use weir_path::flow::{Counts, Ends, Hop, Key, Key4, Key6, Phase};
 use weir_path::hash::HashKey;
 use weir_path::packet::VlanTag;
-use weir_path::tables::{Delivery, Egress, Interface};
+use weir_path::tables::{ConnectorId, Delivery, Egress, Interface};
 use weir_path::time::{Now, Seconds, Times};
 
 /// IP protocol number of TCP.
@@ -189,7 +189,7 @@ const fn uplink(id: u32, ifindex: u32, vpc: u32) -> Interface {
         address: Ip4([0; 4]),
         local: Ip4([0; 4]),
         gateway: Ip4([0; 4]),
-        zero: [0; 4],
+        connector: ConnectorId::NONE,
         address6: Ip6([0; 16]),
         local6: Ip6([0; 16]),
         gateway6: Ip6([0; 16]),

@@ -15,14 +15,14 @@ pub use watch::{Op, Quiet, Watch};
 use crate::executor::Walk;
 use crate::world::{Change, FlowImage, Flows, Keyed, State, WalkCounters, World};
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, BTreeSet};
-use weir_dataplane::image::{Arena, Image, MAX_IFINDEX, MAX_INTERFACES};
-use weir_path::addr::{IfIndex, InterfaceId, Mac};
+use std::collections::BTreeMap;
+use weir_dataplane::image::{Arena, Image, MAX_IFINDEX, MAX_INTERFACES, Route};
+use weir_path::addr::{IfIndex, InterfaceId, Ip6, Mac};
 use weir_path::flow::end::End;
 use weir_path::flow::{RecordId, V4, V6};
 use weir_path::hash::HashKey;
 use weir_path::packet::VlanTag;
-use weir_path::tables::{Forward, Half, Interface, Listener, NextHopId, Vip};
+use weir_path::tables::{Connector, Forward, Half, Interface, Listener, NextHopId, Owner, Vip};
 use weir_path::time::{Now, Times};
 
 /// All tables.
@@ -51,9 +51,12 @@ pub struct Model {
 struct Configuration {
     hash_key: HashKey,
     times: Times,
-    vips: BTreeSet<Vip>,
+    owners: BTreeMap<Vip, Owner>,
+    routes: BTreeMap<Route, Ip6>,
     listeners: BTreeMap<Listener, Forward>,
     arena: Arena,
+    /// What an array has under a number that is no connector's.
+    no_connector: Connector,
 }
 
 /// A family whose flows are in the model.
@@ -130,7 +133,15 @@ impl Model {
     /// The tables as a packet sees them that comes in by `arrival`, on the first CPU.
     #[must_use]
     pub fn seen_from(&self, walk: Walk, arrival: IfIndex) -> View<'_> {
-        View { model: self, watch: &Quiet, walk, arrival, cpu: 0, last_reason: Cell::new(None) }
+        View {
+            model: self,
+            watch: &Quiet,
+            walk,
+            arrival,
+            cpu: 0,
+            last_reason: Cell::new(None),
+            neighbour: Cell::default(),
+        }
     }
 
     /// The tables as a program sees them that runs without a packet.
@@ -202,9 +213,11 @@ impl Model {
         let written = Configuration {
             hash_key: image.hash_key,
             times: image.times,
-            vips: image.vips.clone(),
+            owners: image.vips.iter().map(|vip| (*vip, Owner::VIP)).chain(image.enis.clone()).collect(),
+            routes: image.routes.clone(),
             listeners: image.listeners.clone(),
             arena,
+            no_connector: Connector::default(),
         };
         if let Some(idle) = self.halves.get_mut(Half::of_epoch(next).index() as usize) {
             *idle = written;
@@ -215,7 +228,10 @@ impl Model {
     fn bind(&mut self, interface: &Interface) {
         let egress = interface.egress;
         assert!(egress.id.0 < MAX_INTERFACES && egress.ifindex.0 < MAX_IFINDEX, "{egress:?} does not fit");
-        self.by_device.insert((egress.ifindex, interface.vlan), egress.id);
+        // An ENI is a way out alone.
+        if !interface.is_eni() {
+            self.by_device.insert((egress.ifindex, interface.vlan), egress.id);
+        }
         let before = self.interfaces.insert(egress.id, *interface).unwrap_or_default();
         let mut next_hops = self.next_hops.borrow_mut();
         if before.gateway != interface.gateway {

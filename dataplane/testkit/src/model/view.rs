@@ -5,9 +5,9 @@ use super::watch::{Op, Quiet, Watch};
 use super::{Configuration, Held, Model};
 use crate::executor::Walk;
 use std::cell::Cell;
-use weir_dataplane::image::MAX_INTERFACES;
+use weir_dataplane::image::{MAX_CONNECTORS, MAX_INTERFACES, Route};
 use weir_path::Reason;
-use weir_path::addr::{IfIndex, InterfaceId, Mac};
+use weir_path::addr::{IfIndex, InterfaceId, Ip6, Mac, Zone};
 use weir_path::flow::end::{End, end};
 use weir_path::flow::room::age;
 use weir_path::flow::store::{Flows, RecordCell, Room, RoomWord, Word};
@@ -17,8 +17,8 @@ use weir_path::layout::{ENDED_IN_A_STEP, LOOKED_AT_IN_A_STEP};
 use weir_path::packet::VlanTag;
 use weir_path::rate;
 use weir_path::tables::{
-    Claim, Clock, Counters, Forward, Group, GroupId, Half, Interface, Interfaces, Listener, Listeners,
-    NextHop, NextHopId, Target, Vip,
+    Claim, Clock, Connector, ConnectorId, Connectors, Counters, Forward, Group, GroupId, Half, Interface,
+    Interfaces, Listener, Listeners, NextHop, NextHopId, Owner, Source, Target, Vip,
 };
 use weir_path::time::{Now, Times};
 
@@ -31,6 +31,8 @@ pub struct View<'a, W = Quiet> {
     pub(super) arrival: IfIndex,
     pub(super) cpu: u32,
     pub(super) last_reason: Cell<Option<Reason>>,
+    /// The neighbour that the packet is sent to, where the kernel is to find it.
+    pub(super) neighbour: Cell<Ip6>,
 }
 
 impl<'a, W: Watch> View<'a, W> {
@@ -43,8 +45,8 @@ impl<'a, W: Watch> View<'a, W> {
     /// Past this watcher.
     #[must_use]
     pub fn watched_by<V: Watch>(self, watch: &'a V) -> View<'a, V> {
-        let Self { model, walk, arrival, cpu, last_reason, .. } = self;
-        View { model, watch, walk, arrival, cpu, last_reason }
+        let Self { model, walk, arrival, cpu, last_reason, neighbour, .. } = self;
+        View { model, watch, walk, arrival, cpu, last_reason, neighbour }
     }
 
     /// Where its packet comes from.
@@ -127,6 +129,10 @@ impl<W: Watch> Interfaces for View<'_, W> {
         let bucket = Bucket { model: self.model, id: here.egress.id };
         self.watch.access(Op::Bucket, || rate::take(bucket, now, here.answers))
     }
+
+    fn send_by(&self, neighbour: Ip6) {
+        self.neighbour.set(neighbour);
+    }
 }
 
 impl<W: Watch> Listeners for View<'_, W> {
@@ -138,8 +144,8 @@ impl<W: Watch> Listeners for View<'_, W> {
         self.half(half).hash_key
     }
 
-    fn is_vip(&self, half: Half, vip: &Vip) -> bool {
-        self.half(half).vips.contains(vip)
+    fn owner(&self, half: Half, vip: &Vip) -> Option<Owner> {
+        self.half(half).owners.get(vip).copied()
     }
 
     fn listener(&self, half: Half, listener: &Listener) -> Option<&Forward> {
@@ -160,6 +166,29 @@ impl<W: Watch> Listeners for View<'_, W> {
 
     fn target(&self, half: Half, index: u32) -> Option<Target> {
         self.half(half).arena.targets.get(index as usize).copied()
+    }
+}
+
+impl<W: Watch> Connectors for View<'_, W> {
+    fn connector(&self, half: Half, id: ConnectorId) -> Option<&Connector> {
+        let known = self.half(half).arena.connectors.iter().find(|(known, _)| *known == id);
+        // An array has an element for every number.
+        let connector = known.map_or(&self.half(half).no_connector, |(_, connector)| connector);
+        (id.0 <= MAX_CONNECTORS).then_some(connector)
+    }
+
+    fn source(&self, half: Half, index: u32) -> Option<&Source> {
+        self.half(half).arena.sources.get(index as usize)
+    }
+
+    fn route(&self, half: Half, zone: Zone, address: Ip6) -> Option<Ip6> {
+        let bits = u128::from_be_bytes(address.0);
+        let leads_there = |route: &Route| {
+            let prefix = u128::from_be_bytes(route.destination.0);
+            route.zone == zone && (prefix ^ bits).leading_zeros() >= u32::from(route.bits)
+        };
+        let routes = self.half(half).routes.iter().filter(|(route, _)| leads_there(route));
+        routes.max_by_key(|(route, _)| route.bits).map(|(_, via)| *via)
     }
 }
 
