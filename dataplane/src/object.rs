@@ -4,7 +4,7 @@ use crate::error::Error;
 use crate::typed_map::possible_cpus;
 use aya_obj::Object;
 use weir_path::flow::store::Room;
-use weir_path::layout::{DEFAULT_FLOWS, DEFAULT_FLOWS_V6, HALF_OPEN_SHARE};
+use weir_path::layout::{DEFAULT_FLOWS, DEFAULT_FLOWS_V6, FLOWS_A_PORT_SET, HALF_OPEN_SHARE};
 
 /// The ELF object that `build.rs` made of `ebpf/`.
 pub(crate) static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("WEIR_EBPF_OBJECT_PATH"));
@@ -43,9 +43,9 @@ impl Sizes {
     }
 }
 
-/// What the programs are told about one family's tables: records, pots, places in a pot.
-pub(crate) fn room(sizes: FamilySizes, pots: u32) -> [u32; 3] {
-    [sizes.flows, pots, (sizes.half_open / pots).max(1)]
+/// What the programs are told about one family's tables: records, pots, places in a pot, sets of ports.
+pub(crate) fn room(sizes: FamilySizes, pots: u32) -> [u32; 4] {
+    [sizes.flows, pots, (sizes.half_open / pots).max(1), (sizes.flows / FLOWS_A_PORT_SET).max(1)]
 }
 
 /// How many pots this machine has: one a CPU, up to a limit.
@@ -54,14 +54,28 @@ pub(crate) fn pots() -> Result<u32, Error> {
 }
 
 /// The tables whose size the configuration sets.
-pub(crate) const SIZED: [&str; 6] =
-    ["FLOWS_V4", "FLOWS_V6", "RECORDS_V4", "RECORDS_V6", "PLACES_V4", "PLACES_V6"];
+pub(crate) const SIZED: [&str; 10] = [
+    "FLOWS_V4",
+    "FLOWS_V6",
+    "RECORDS_V4",
+    "RECORDS_V6",
+    "PLACES_V4",
+    "PLACES_V6",
+    "PORTS_V4",
+    "PORTS_V6",
+    "PORT_SETS_V4",
+    "PORT_SETS_V6",
+];
 
 /// The tables whose size depends on the configuration, and how many elements each has.
-pub(crate) fn sized(sizes: &Sizes, pots: u32) -> [(&'static str, u32); 6] {
+pub(crate) fn sized(sizes: &Sizes, pots: u32) -> [(&'static str, u32); 10] {
     let places = |sizes| {
-        let [_, pots, places_in_pot] = room(sizes, pots);
+        let [_, pots, places_in_pot, _] = room(sizes, pots);
         pots * places_in_pot
+    };
+    let port_sets = |sizes| {
+        let [_, _, _, port_sets] = room(sizes, pots);
+        port_sets
     };
     [
         ("FLOWS_V4", sizes.v4.flows.saturating_mul(2)),
@@ -70,6 +84,10 @@ pub(crate) fn sized(sizes: &Sizes, pots: u32) -> [(&'static str, u32); 6] {
         ("RECORDS_V6", sizes.v6.flows),
         ("PLACES_V4", places(sizes.v4)),
         ("PLACES_V6", places(sizes.v6)),
+        ("PORTS_V4", port_sets(sizes.v4)),
+        ("PORTS_V6", port_sets(sizes.v6)),
+        ("PORT_SETS_V4", port_sets(sizes.v4)),
+        ("PORT_SETS_V6", port_sets(sizes.v6)),
     ]
 }
 

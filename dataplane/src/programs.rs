@@ -37,6 +37,8 @@ const STEPS: [(u32, &str); layout::STEPS as usize] = [
     (Next::TellV6 as u32, "tell_v6"),
     (Next::OutboundV4 as u32, "outbound_v4"),
     (Next::OutboundV6 as u32, "outbound_v6"),
+    (Next::PortV4 as u32, "port_v4"),
+    (Next::PortV6 as u32, "port_v6"),
     (Next::QueryV4 as u32, "query_v4"),
     (Next::QueryV6 as u32, "query_v6"),
     (layout::TAGGED_STEP, "tagged"),

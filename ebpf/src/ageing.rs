@@ -15,8 +15,9 @@ use aya_ebpf::programs::TcContext;
 use core::ffi::c_void;
 use weir_path::addr::IfIndex;
 use weir_path::flow::end::{End, end};
+use weir_path::flow::ports::tend;
 use weir_path::flow::room::age;
-use weir_path::flow::store::{Flows, RecordCell, RoomWord, Word};
+use weir_path::flow::store::{Flows, PortSetId, RecordCell, RoomWord, Word};
 use weir_path::flow::{Family, Life, RecordId, V4, V6};
 use weir_path::layout::{self, Hook};
 use weir_path::tables::{Clock, Listeners};
@@ -33,6 +34,8 @@ pub struct Ageing {
     next: [u32; 2],
     /// How many records of each family were ever taken: behind them there is nothing to look at.
     used: [u32; 2],
+    /// The set of ports of each family that is looked at next.
+    next_ports: [u32; 2],
     ended: u32,
     now: Now,
     times: Times,
@@ -130,6 +133,8 @@ fn step(ageing: *mut Ageing) -> bool {
     ageing.now = MAPS.now();
     ageing.times = MAPS.times(MAPS.live());
     ageing.used = [used::<V4>(), used::<V6>()];
+    tend_one::<V4>(0);
+    tend_one::<V6>(1);
     let mut is_busy = false;
     for look in [age_v4 as *mut c_void, age_v6 as *mut c_void] {
         ageing.ended = 0;
@@ -138,6 +143,21 @@ fn step(ageing: *mut Ageing) -> bool {
         is_busy |= ageing.ended >= layout::ENDED_IN_A_STEP;
     }
     is_busy
+}
+
+/// Looks at the next set of ports.
+#[inline(always)]
+fn tend_one<F: Family>(family: usize)
+where
+    Maps: Flows<F>,
+{
+    let Some(ageing) = AGEING.get_ptr_mut(0) else { return };
+    // SAFETY: a valid map value; programs of this kind run one at a time.
+    let ageing = unsafe { &mut *ageing };
+    let Some(next) = ageing.next_ports.get_mut(family) else { return };
+    let id = PortSetId(*next);
+    *next = if id.0 + 1 < Flows::<F>::room(&MAPS).port_sets { id.0 + 1 } else { 0 };
+    tend::<F, Maps>(&MAPS, id, ageing.now);
 }
 
 #[inline(always)]

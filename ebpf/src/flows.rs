@@ -2,22 +2,26 @@
 
 use crate::events::{self, EVENTS, put_event};
 use crate::maps::{ENDED, Maps, WORDS, add_per_cpu};
-use crate::words::{Shared, add};
+use crate::words::{PortsAt, Shared, add};
 use aya_ebpf::bindings::{BPF_F_MMAPABLE, BPF_NOEXIST};
-use aya_ebpf::helpers::generated::bpf_get_smp_processor_id;
+use aya_ebpf::helpers::generated::{bpf_get_smp_processor_id, bpf_loop};
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray};
+use core::ffi::c_void;
 use core::ptr::{addr_of, addr_of_mut};
 use weir_path::addr::{Ip4, Ip6, L4Port, Zone};
 use weir_path::flow::end::End;
 use weir_path::flow::event::Event;
-use weir_path::flow::store::{EntryCell, Flows, RecordCell, Room, RoomWord, Word};
+use weir_path::flow::store::{
+    EntryCell, Flows, PortSetId, PortSetRef, RecordCell, Room, RoomWord, Word,
+};
 use weir_path::flow::{
     Counts, Datagram4, Datagram6, Ends, Entry4, Entry6, Hop, Key, Key4, Key6, Life, Meta, Part, Record4,
     Record6, RecordId, Side, Stamp, V4, V6,
 };
 use weir_path::hash::HashKey;
-use weir_path::layout::{self, Pot};
+use weir_path::outbound::Asked;
+use weir_path::layout::{self, PORT_SET_KEY, Pot, PortSet};
 use weir_path::tables::{Claim, Clock};
 
 const EEXIST: i32 = 17;
@@ -26,7 +30,8 @@ macro_rules! flows {
     (
         $Family:ident, $Address:ident, $Key:ident, $Entry:ident, $EntryAt:ident, $Record:ident, $RecordAt:ident,
         $Datagram:ident, $FLOWS:ident, $RECORDS:ident, $POTS:ident, $PLACES:ident, $SCRATCH:ident, $ROOM:ident,
-        $DATAGRAMS:ident, $most:expr
+        $DATAGRAMS:ident, $PORTS:ident, $PORT_SETS:ident, $REFUSED:ident, $ASKED:ident,
+        $most:expr
     ) => {
         /// Not an LRU: a flood of new flows must never push out an established one.
         #[map]
@@ -44,9 +49,23 @@ macro_rules! flows {
         #[map]
         static $DATAGRAMS: LruHashMap<$Key, $Datagram> =
             LruHashMap::with_max_entries(layout::MAX_DATAGRAMS, 0);
-        /// Records, pots, places in a pot. Set when the object is loaded, so that the kernel knows them.
+        /// Which set of ports a remote has, by the reply's key without the port.
+        #[map]
+        static $PORTS: HashMap<$Key, PortSetRef> =
+            HashMap::with_max_entries($most / layout::FLOWS_A_PORT_SET, 0);
+        /// Mapped, so that user space sees which remotes are crowded without a call.
+        #[map]
+        static $PORT_SETS: Array<PortSet> =
+            Array::with_max_entries($most / layout::FLOWS_A_PORT_SET, BPF_F_MMAPABLE);
+        /// How often a remote was refused a port, by the same key. An LRU: what is pushed out is a count.
+        #[map]
+        static $REFUSED: LruHashMap<$Key, u64> = LruHashMap::with_max_entries(layout::MAX_REFUSED, 0);
+        /// What this CPU's packet asks for, between two steps.
+        #[map]
+        static $ASKED: PerCpuArray<Asked<$Key, $Address>> = PerCpuArray::with_max_entries(1, 0);
+        /// Records, pots, places in a pot, sets of ports. Set when the object is loaded, so that the kernel knows them.
         #[unsafe(no_mangle)]
-        static $ROOM: [u32; 3] = [0; 3];
+        static $ROOM: [u32; 4] = [0; 4];
 
         /// An entry in the map.
         #[derive(Clone, Copy)]
@@ -182,6 +201,38 @@ macro_rules! flows {
             }
 
             #[inline(always)]
+            fn answer_to(self, address: $Address, zone: Zone) {
+                let (original, reply) = (self.key_at(Side::Original), self.key_at(Side::Reply));
+                // SAFETY: a key in a valid map value.
+                let asked = unsafe { &(*original).ends };
+                // SAFETY: as above, in a record that is in nobody else's hands.
+                let reply = unsafe { &mut *reply };
+                reply.ends.src = asked.dst;
+                reply.ends.dst = address;
+                reply.ends.sport = asked.dport;
+                reply.ends.dport = L4Port([0; 2]);
+                reply.set_space(zone, self.protocol());
+            }
+
+            #[inline(always)]
+            fn set_port(self, port: L4Port) {
+                // SAFETY: a key in a valid map value, in a record that is in nobody else's hands.
+                unsafe { addr_of_mut!((*self.key_at(Side::Reply)).ends.dport).write(port) };
+            }
+
+            #[inline(always)]
+            fn port(self) -> L4Port {
+                // SAFETY: a key in a valid map value.
+                unsafe { (*self.key_at(Side::Reply)).ends.dport }
+            }
+
+            #[inline(always)]
+            fn set_place(self, place: u32) {
+                // SAFETY: a valid map value; the field is aligned, so it is written whole.
+                unsafe { addr_of_mut!((*self.0).meta.place).write(place) };
+            }
+
+            #[inline(always)]
             fn expect(self, acknowledgement: u32) {
                 // SAFETY: a valid map value; the field is aligned, so it is written whole.
                 unsafe { addr_of_mut!((*self.0).meta.expected).write(acknowledgement) };
@@ -210,6 +261,7 @@ macro_rules! flows {
             type Entry = $EntryAt;
             type Record = $RecordAt;
             type Word = Shared;
+            type Ports = PortsAt;
 
             #[inline(always)]
             fn find(&self, key: &$Key) -> Option<$EntryAt> {
@@ -266,8 +318,8 @@ macro_rules! flows {
             fn room(&self) -> Room {
                 // The loader sets it: the compiler must not take it for what is written above.
                 // SAFETY: a static, read-only for programs.
-                let [records, pots, places_in_pot] = unsafe { (&raw const $ROOM).read_volatile() };
-                Room { records, pots, places_in_pot }
+                let [records, pots, places_in_pot, port_sets] = unsafe { (&raw const $ROOM).read_volatile() };
+                Room { records, pots, places_in_pot, port_sets }
             }
 
             #[inline(always)]
@@ -288,6 +340,14 @@ macro_rules! flows {
                     RoomWord::Fresh => $POTS.get_ptr_mut(layout::SHARED_POT)?.cast(),
                     // SAFETY: as above.
                     RoomWord::Hand => unsafe { $POTS.get_ptr_mut(layout::SHARED_POT)?.cast::<u64>().add(1) },
+                    // SAFETY: the third word of a map value of eight.
+                    RoomWord::FreshPorts => unsafe {
+                        $POTS.get_ptr_mut(layout::SHARED_POT)?.cast::<u64>().add(2)
+                    },
+                    // SAFETY: the fourth word of a map value of eight.
+                    RoomWord::FreePorts => unsafe {
+                        $POTS.get_ptr_mut(layout::SHARED_POT)?.cast::<u64>().add(3)
+                    },
                 };
                 // SAFETY: an aligned word of a map value.
                 Some(unsafe { Shared::at(word) })
@@ -307,10 +367,78 @@ macro_rules! flows {
             }
 
             #[inline(always)]
-            fn next_datagram(&self) -> u32 {
+            fn next_number(&self) -> u32 {
                 let Some(word) = WORDS.get_ptr_mut(layout::NUMBERS) else { return 0 };
                 // SAFETY: an aligned word of a map value.
                 unsafe { Shared::at(word) }.add(1) as u32
+            }
+
+            #[inline(always)]
+            fn ports_towards(&self, record: $RecordAt) -> PortSetRef {
+                // SAFETY: a key in a valid map value, which the helper takes as it is.
+                let set = $PORTS.get_ptr(unsafe { &*record.key_at(Side::Reply) });
+                // SAFETY: an aligned word of a map value, read once.
+                set.map_or(PortSetRef::NONE, |set| unsafe { set.read_volatile() })
+            }
+
+            #[inline(always)]
+            fn enter_ports(&self, record: $RecordAt, set: PortSetRef) -> bool {
+                let key = record.key_at(Side::Reply);
+                let Some(place) = $PORT_SETS.get_ptr_mut(set.id().0) else { return false };
+                // SAFETY: the words from there on hold a key of either family.
+                let noted = unsafe { place.cast::<u64>().add(PORT_SET_KEY as usize).cast::<$Key>() };
+                // SAFETY: keys in valid map values; the set is this run's alone.
+                unsafe { copy_words(key, noted) };
+                // SAFETY: a key in a valid map value.
+                $PORTS.insert(unsafe { &*key }, set, u64::from(BPF_NOEXIST)).is_ok()
+            }
+
+            #[inline(always)]
+            fn remove_ports(&self, id: PortSetId) {
+                let Some(place) = $PORT_SETS.get_ptr_mut(id.0) else { return };
+                // SAFETY: as in `enter_ports`.
+                let noted = unsafe { place.cast::<u64>().add(PORT_SET_KEY as usize).cast::<$Key>() };
+                // It can only fail where the key is gone already, which is what was wanted.
+                // SAFETY: a key in a valid map value.
+                let _ = $PORTS.remove(unsafe { &*noted });
+            }
+
+            #[inline(always)]
+            fn ports(&self, id: PortSetId) -> Option<PortsAt> {
+                // SAFETY: a valid map value.
+                $PORT_SETS.get_ptr_mut(id.0).map(|set| unsafe { PortsAt::at(set) })
+            }
+
+            #[inline(always)]
+            fn refused(&self, record: $RecordAt) {
+                // SAFETY: a key in a valid map value, which the helper takes as it is.
+                let towards = unsafe { &*record.key_at(Side::Reply) };
+                if let Some(count) = $REFUSED.get_ptr_mut(towards) {
+                    // SAFETY: an aligned word of a map value.
+                    return unsafe { add(count, 1) };
+                }
+                // Where another CPU was faster, one refusal of two is not counted by remote; by reason both are.
+                let _ = $REFUSED.insert(towards, 1, u64::from(BPF_NOEXIST));
+            }
+
+            #[inline(always)]
+            fn ask(&self, note: impl FnOnce(&mut Asked<$Key, $Address>)) {
+                if let Some(asked) = $ASKED.get_ptr_mut(0) {
+                    // SAFETY: a valid map value of this CPU, which only its packet's steps look at.
+                    note(unsafe { &mut *asked });
+                }
+            }
+
+            #[inline(always)]
+            fn asked<R>(&self, see: impl FnOnce(&Asked<$Key, $Address>) -> R) -> Option<R> {
+                let asked = $ASKED.get_ptr_mut(0)?;
+                // SAFETY: as above.
+                Some(see(unsafe { &*asked }))
+            }
+
+            #[inline(always)]
+            fn repeat(times: u32, mut body: impl FnMut() -> bool) {
+                repeat(times, &mut body);
             }
 
             #[inline(always)]
@@ -353,6 +481,10 @@ flows!(
     SCRATCH_V4,
     ROOM_V4,
     DATAGRAMS_V4,
+    PORTS_V4,
+    PORT_SETS_V4,
+    REFUSED_V4,
+    ASKED_V4,
     layout::DEFAULT_FLOWS
 );
 flows!(
@@ -371,8 +503,23 @@ flows!(
     SCRATCH_V6,
     ROOM_V6,
     DATAGRAMS_V6,
+    PORTS_V6,
+    PORT_SETS_V6,
+    REFUSED_V6,
+    ASKED_V6,
     layout::DEFAULT_FLOWS_V6
 );
+
+/// A loop of the kernel's: the verifier walks its body until nothing new is found, not once for each number.
+#[inline(always)]
+fn repeat<B: FnMut() -> bool>(times: u32, body: &mut B) {
+    unsafe extern "C" fn step<B: FnMut() -> bool>(_: u32, body: *mut c_void) -> i64 {
+        // SAFETY: `repeat` passes a body of its own, which lives until the loop is done.
+        i64::from(unsafe { (*body.cast::<B>())() })
+    }
+    // SAFETY: the callback has the signature that the kernel calls.
+    unsafe { bpf_loop(times, step::<B> as *mut c_void, (&raw mut *body).cast(), 0) };
+}
 
 /// Copies a value word by word, without the stack in between.
 ///

@@ -17,21 +17,22 @@ mod packet;
 mod transmit;
 mod words;
 
-use aya_ebpf::bindings::{TC_ACT_SHOT, TC_ACT_UNSPEC, xdp_action};
+use aya_ebpf::bindings::{TC_ACT_SHOT, TC_ACT_UNSPEC, bpf_redir_neigh, xdp_action};
+use aya_ebpf::helpers::generated::bpf_redirect_neigh;
 use aya_ebpf::helpers::{bpf_redirect, bpf_redirect_peer};
 use aya_ebpf::macros::{classifier, map, xdp};
 use aya_ebpf::maps::ProgramArray;
 use aya_ebpf::programs::{TcContext, XdpContext};
 use maps::Maps;
 use packet::{Depth, TcPacket, XdpPacket};
-use weir_path::addr::IfIndex;
+use weir_path::addr::{IfIndex, Ip6};
 use weir_path::flow::{V4, V6};
 use weir_path::layout::{self, Hook};
 use weir_path::packet::Packet;
 use weir_path::steps::Next;
 use weir_path::tables::{Counters, Delivery, Egress};
 use weir_path::walk::{From, moving, ready, settled};
-use weir_path::{Reason, Verdict, odd, opening, relay, tell, unknown};
+use weir_path::{Reason, Verdict, odd, opening, outbound, query, relay, tell, unknown};
 
 /// The programs that each hook's first one goes on with.
 #[map]
@@ -106,12 +107,20 @@ xdp_programs! {
     uplink_xdp_relay_v6(UplinkXdp, UPLINK_XDP_NEXT) |p, t| Ok(relay::walk::<V6, _, _>(p, t, From::Uplink));
     uplink_xdp_tell_v4(UplinkXdp, UPLINK_XDP_NEXT) |p, t| Ok(tell::walk::<V4, _, _>(p, t, From::Uplink));
     uplink_xdp_tell_v6(UplinkXdp, UPLINK_XDP_NEXT) |p, t| Ok(tell::walk::<V6, _, _>(p, t, From::Uplink));
+    uplink_xdp_query_v4(UplinkXdp, UPLINK_XDP_NEXT) |p, t| query::walk::<V4, _, _>(p, t, From::Uplink);
+    uplink_xdp_query_v6(UplinkXdp, UPLINK_XDP_NEXT) |p, t| query::walk::<V6, _, _>(p, t, From::Uplink);
     slot_xdp_tagged(SlotTc, SLOT_XDP_NEXT) |p, t| settled(p, t, From::Slot);
     slot_xdp_ready_v4(SlotTc, SLOT_XDP_NEXT) |p, t| ready::<V4, _, _>(p, t, From::Slot);
     slot_xdp_ready_v6(SlotTc, SLOT_XDP_NEXT) |p, t| ready::<V6, _, _>(p, t, From::Slot);
     slot_xdp_moving_v4(SlotTc, SLOT_XDP_NEXT) |p, t| Err(moving::<V4, _, _>(p, t, From::Slot));
     slot_xdp_moving_v6(SlotTc, SLOT_XDP_NEXT) |p, t| Err(moving::<V6, _, _>(p, t, From::Slot));
     slot_xdp_unknown(SlotTc, SLOT_XDP_NEXT) |p, t| unknown::walk(p, t, From::Slot);
+    slot_xdp_outbound_v4(SlotTc, SLOT_XDP_NEXT) outbound::walk::<V4, _, _>;
+    slot_xdp_outbound_v6(SlotTc, SLOT_XDP_NEXT) outbound::walk::<V6, _, _>;
+    slot_xdp_port_v4(SlotTc, SLOT_XDP_NEXT) outbound::find_port::<V4, _, _>;
+    slot_xdp_port_v6(SlotTc, SLOT_XDP_NEXT) outbound::find_port::<V6, _, _>;
+    slot_xdp_query_v4(SlotTc, SLOT_XDP_NEXT) |p, t| query::walk::<V4, _, _>(p, t, From::Slot);
+    slot_xdp_query_v6(SlotTc, SLOT_XDP_NEXT) |p, t| query::walk::<V6, _, _>(p, t, From::Slot);
     slot_xdp_odd_v4(SlotTc, SLOT_XDP_NEXT) |p, t| odd::walk::<V4, _, _>(p, t, From::Slot);
     slot_xdp_odd_v6(SlotTc, SLOT_XDP_NEXT) |p, t| odd::walk::<V6, _, _>(p, t, From::Slot);
     slot_xdp_relay_v4(SlotTc, SLOT_XDP_NEXT) |p, t| Ok(relay::walk::<V4, _, _>(p, t, From::Slot));
@@ -136,6 +145,8 @@ tc_programs! {
     uplink_tc_relay_v6(UplinkTc, UPLINK_TC_NEXT, Quoted) |p, t| Ok(relay::walk::<V6, _, _>(p, t, From::Uplink));
     uplink_tc_tell_v4(UplinkTc, UPLINK_TC_NEXT, Quotable) |p, t| Ok(tell::walk::<V4, _, _>(p, t, From::Uplink));
     uplink_tc_tell_v6(UplinkTc, UPLINK_TC_NEXT, Quotable) |p, t| Ok(tell::walk::<V6, _, _>(p, t, From::Uplink));
+    uplink_tc_query_v4(UplinkTc, UPLINK_TC_NEXT, Extensions) |p, t| query::walk::<V4, _, _>(p, t, From::Uplink);
+    uplink_tc_query_v6(UplinkTc, UPLINK_TC_NEXT, Extensions) |p, t| query::walk::<V6, _, _>(p, t, From::Uplink);
     /// TC ingress on a slot.
     slot_tc(SlotTc, SLOT_TC_NEXT, Headers) |p, t| settled(p, t, From::Slot);
     slot_tc_ready_v4(SlotTc, SLOT_TC_NEXT, Extensions) |p, t| ready::<V4, _, _>(p, t, From::Slot);
@@ -143,6 +154,12 @@ tc_programs! {
     slot_tc_moving_v4(SlotTc, SLOT_TC_NEXT, Extensions) |p, t| Err(moving::<V4, _, _>(p, t, From::Slot));
     slot_tc_moving_v6(SlotTc, SLOT_TC_NEXT, Extensions) |p, t| Err(moving::<V6, _, _>(p, t, From::Slot));
     slot_tc_unknown(SlotTc, SLOT_TC_NEXT, Extensions) |p, t| unknown::walk(p, t, From::Slot);
+    slot_tc_outbound_v4(SlotTc, SLOT_TC_NEXT, Extensions) outbound::walk::<V4, _, _>;
+    slot_tc_outbound_v6(SlotTc, SLOT_TC_NEXT, Extensions) outbound::walk::<V6, _, _>;
+    slot_tc_port_v4(SlotTc, SLOT_TC_NEXT, Headers) outbound::find_port::<V4, _, _>;
+    slot_tc_port_v6(SlotTc, SLOT_TC_NEXT, Headers) outbound::find_port::<V6, _, _>;
+    slot_tc_query_v4(SlotTc, SLOT_TC_NEXT, Extensions) |p, t| query::walk::<V4, _, _>(p, t, From::Slot);
+    slot_tc_query_v6(SlotTc, SLOT_TC_NEXT, Extensions) |p, t| query::walk::<V6, _, _>(p, t, From::Slot);
     slot_tc_odd_v4(SlotTc, SLOT_TC_NEXT, Extensions) |p, t| odd::walk::<V4, _, _>(p, t, From::Slot);
     slot_tc_odd_v6(SlotTc, SLOT_TC_NEXT, Extensions) |p, t| odd::walk::<V6, _, _>(p, t, From::Slot);
     slot_tc_relay_v4(SlotTc, SLOT_TC_NEXT, Quoted) |p, t| Ok(relay::walk::<V4, _, _>(p, t, From::Slot));
@@ -214,9 +231,34 @@ fn tc_action(verdict: Verdict) -> i32 {
             // SAFETY: the helper takes plain numbers and checks them.
             (unsafe { bpf_redirect_peer(ifindex.0, 0) }) as i32
         }
+        Verdict::Send(Egress { ifindex, delivery: Delivery::NEIGHBOUR, .. }) => redirect_neighbour(ifindex),
         // SAFETY: the helper takes plain numbers and checks them.
         Verdict::Send(to) => (unsafe { bpf_redirect(to.ifindex.0, 0) }) as i32,
     }
+}
+
+/// Sends the packet out of a device to a neighbour whose station the kernel finds.
+#[inline(always)]
+fn redirect_neighbour(device: IfIndex) -> i32 {
+    const INET: u32 = 2;
+    const INET6: u32 = 10;
+    let Ip6(address) = maps::neighbour();
+    // SAFETY: any bytes are numbers.
+    let words: [u32; 4] = unsafe { core::mem::transmute(address) };
+    // SAFETY: zeros are a value of this type.
+    let mut params: bpf_redir_neigh = unsafe { core::mem::zeroed() };
+    match Ip6(address).as_ip4() {
+        Some(_) => {
+            params.nh_family = INET;
+            params.__bindgen_anon_1.ipv4_nh = words[3];
+        }
+        None => {
+            params.nh_family = INET6;
+            params.__bindgen_anon_1.ipv6_nh = words;
+        }
+    }
+    // SAFETY: the parameters are as long as they are said to be.
+    (unsafe { bpf_redirect_neigh(device.0, &raw mut params, size_of::<bpf_redir_neigh>() as i32, 0) }) as i32
 }
 
 /// What the kernel reads to decide which helpers a program may call.

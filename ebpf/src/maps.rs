@@ -160,9 +160,9 @@ impl Listeners for Maps {
     }
 
     #[inline(always)]
-    fn owner(&self, half: Half, vip: &Vip) -> Option<Owner> {
+    fn owner(&self, half: Half, vip: &Vip) -> Owner {
         // SAFETY: an aligned word of a map value; nobody writes this half while programs read it.
-        VIPS.get_ptr(VipKey::new(half, *vip)).map(|owner| unsafe { *owner })
+        VIPS.get_ptr(VipKey::new(half, *vip)).map_or(Owner::NONE, |owner| unsafe { *owner })
     }
 
     #[inline(always)]

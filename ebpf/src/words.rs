@@ -2,7 +2,17 @@
 //! the kernel's instructions; each is also a barrier for the compiler.
 
 use core::arch::asm;
-use weir_path::flow::store::Word;
+use weir_path::flow::store::{PortCells, Word};
+use weir_path::layout::{PORT_SET_WORDS, PortSet};
+
+/// The same number, whose bounds the compiler doesn't know.
+#[inline(always)]
+fn opaque(nth: u32) -> u64 {
+    let mut nth = u64::from(nth);
+    // SAFETY: copies a register onto itself.
+    unsafe { asm!("{0} = {0}", inout(reg) nth, options(nomem, nostack, preserves_flags)) };
+    nth
+}
 
 /// A 64-bit word in a map value.
 #[derive(Clone, Copy)]
@@ -40,6 +50,50 @@ impl Word for Shared {
         // SAFETY: as for `load`.
         unsafe { asm!("{1} = atomic_fetch_add((u64 *)({0} + 0), {1})", in(reg) self.0, inout(reg) was) };
         was
+    }
+
+    #[inline(always)]
+    fn set(self, bits: u64) -> u64 {
+        let mut was = bits;
+        // SAFETY: as for `load`.
+        unsafe { asm!("{1} = atomic_fetch_or((u64 *)({0} + 0), {1})", in(reg) self.0, inout(reg) was) };
+        was
+    }
+
+    #[inline(always)]
+    fn clear(self, bits: u64) -> u64 {
+        let mut was = !bits;
+        // SAFETY: as for `load`.
+        unsafe { asm!("{1} = atomic_fetch_and((u64 *)({0} + 0), {1})", in(reg) self.0, inout(reg) was) };
+        was
+    }
+}
+
+/// A set of ports in a map value.
+#[derive(Clone, Copy)]
+pub struct PortsAt(*mut PortSet);
+
+impl PortsAt {
+    /// The set at `set`.
+    ///
+    /// # Safety
+    /// It must point to a map value, which stays one for as long as the program runs.
+    #[inline(always)]
+    pub const unsafe fn at(set: *mut PortSet) -> Self {
+        Self(set)
+    }
+}
+
+impl PortCells for PortsAt {
+    type Word = Shared;
+
+    #[inline(always)]
+    fn word(self, nth: u32) -> Shared {
+        // The path asks for no other one; the verifier wants to see it.
+        let nth = opaque(nth);
+        let nth = if nth < u64::from(PORT_SET_WORDS) { nth } else { 0 };
+        // SAFETY: an aligned word within the value.
+        unsafe { Shared::at(self.0.cast::<u64>().add(nth as usize)) }
     }
 }
 

@@ -123,7 +123,10 @@ impl Ip6 {
 }
 
 /// What the path asks of an address, of either family.
-pub trait Address: Copy + Eq + fmt::Debug {
+pub trait Address: Copy + Eq + Default + fmt::Debug {
+    /// Nobody's.
+    const NONE: Self;
+
     /// Whether packets may come from this address: one machine's, and not this one's.
     fn may_be_source(self) -> bool;
 
@@ -145,6 +148,8 @@ pub trait Address: Copy + Eq + fmt::Debug {
 }
 
 impl Address for Ip4 {
+    const NONE: Self = Self::ALL_ZEROS;
+
     #[inline(always)]
     fn may_be_source(self) -> bool {
         Self::may_be_source(self)
@@ -180,6 +185,8 @@ impl Address for Ip4 {
 }
 
 impl Address for Ip6 {
+    const NONE: Self = Self::ALL_ZEROS;
+
     /// Not unspecified, loopback, IPv4-mapped or multicast (RFC 4291 sections 2.5.2, 2.5.3, 2.5.5 and 2.7).
     #[inline(always)]
     fn may_be_source(self) -> bool {
@@ -260,21 +267,13 @@ impl Mac {
     pub const BROADCAST: Self = Self([0xff; 6]);
 
     /// What the MACs of ENIs begin with: locally administered, and nobody else's.
-    const ENI: [u8; 2] = [0x06, 0xe1];
+    pub const ENI: [u8; 2] = [0x06, 0xe1];
 
     /// The MAC of an ENI that has one of its own.
     #[must_use]
     pub const fn of_eni(number: u32) -> Self {
         let ([a, b], [c, d, e, f]) = (Self::ENI, number.to_be_bytes());
         Self([a, b, c, d, e, f])
-    }
-
-    /// Whether an ENI may have this MAC.
-    #[must_use]
-    #[inline(always)]
-    pub const fn may_be_an_enis(self) -> bool {
-        let [a, b, ..] = self.0;
-        u16::from_ne_bytes([a, b]) == u16::from_ne_bytes(Self::ENI)
     }
 
     /// Whether this is one station's address: the group bit is not set (IEEE 802 section 8.2).

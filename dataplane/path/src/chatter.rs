@@ -6,7 +6,7 @@ use crate::flow::{V4, V6};
 use crate::packet::Packet;
 use crate::reason::Reason;
 use crate::tables::{Interface, NextHopId, Tables, Vip};
-use crate::unknown::learn;
+use crate::unknown::{home, learn};
 use crate::walk::Sent;
 use crate::wire::ndp::Neighbour;
 use crate::wire::{Ethernet, Network, protocol};
@@ -61,12 +61,20 @@ impl Chatter for V6 {
             learn(t, NextHopId::gateway6(here.egress.id), said.mac);
         }
         // To one of us, or to all: what asks for a VIP goes to its solicited-node address (RFC 4291 section 2.7.1).
-        let is_for_us = frame.dst == here.mac || !frame.dst.is_unicast();
-        let vip = Vip { address: said.target.mapped(), zone: here.zone };
-        if said.is_told || !is_for_us || !frame.src.is_unicast() || !t.is_vip(t.live(), &vip) {
+        let is_for_us = frame.dst == here.mac || !frame.dst.is_unicast() || Ethernet::may_be_for_an_eni(p);
+        // What is told is told to whoever asked.
+        let ours = if said.is_told { ip.dst } else { said.target };
+        let vip = Vip { address: ours.mapped(), zone: here.zone };
+        let Some(home) = home(t, here, &vip).filter(|_| is_for_us) else {
+            return Some(Err(Reason::OtherAddress));
+        };
+        if home.is_eni() && said.has_mac && speaker == home.gateway6 {
+            learn(t, NextHopId::gateway6(home.egress.id), said.mac);
+        }
+        if said.is_told || !frame.src.is_unicast() {
             return Some(Err(Reason::OtherAddress));
         }
-        Some(answer::ndp::advertise(p, here, frame, &ip, &said))
+        Some(answer::ndp::advertise(p, home, frame, &ip, &said))
     }
 
     #[inline(always)]

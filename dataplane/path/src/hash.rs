@@ -22,6 +22,12 @@ impl fmt::Debug for HashKey {
 #[must_use]
 #[inline(always)]
 pub fn siphash_2_4<const N: usize>(key: HashKey, message: [[u8; 8]; N]) -> u64 {
+    siphash_2_4_of::<N>(key, |nth| message.get(nth).map_or(0, |word| u64::from_le_bytes(*word)))
+}
+
+/// The same of words that are asked for one by one, so that they need not lie together.
+#[inline(always)]
+pub(crate) fn siphash_2_4_of<const N: usize>(key: HashKey, word: impl Fn(usize) -> u64) -> u64 {
     // The last word holds the length and no bytes.
     let length_word = (8 * N as u64) << 56;
     let key: [[u8; 8]; 2] = transmute!(key);
@@ -32,8 +38,8 @@ pub fn siphash_2_4<const N: usize>(key: HashKey, message: [[u8; 8]; N]) -> u64 {
         k0 ^ 0x6c79_6765_6e65_7261,
         k1 ^ 0x7465_6462_7974_6573,
     ];
-    for word in message {
-        v = absorb(v, u64::from_le_bytes(word));
+    for nth in 0..N {
+        v = absorb(v, word(nth));
     }
     v = absorb(v, length_word);
     v[2] ^= 0xff;

@@ -79,6 +79,8 @@ pub const FULL_BLOCKS: u32 = PortBlock::COUNT as u32;
 pub const PORT_SET_LIFE: u32 = FULL_BLOCKS + 16;
 /// Where the number of bits lies that are set.
 pub const PORT_SET_USED: u32 = PORT_SET_LIFE + 1;
+/// Where the time lies at which it was made, as a [`crate::time::Now`].
+pub const PORT_SET_BORN: u32 = PORT_SET_LIFE + 2;
 /// Where the key of the remote begins.
 pub const PORT_SET_KEY: u32 = PORT_SET_LIFE + 8;
 

@@ -35,7 +35,9 @@ pub mod hash;
 pub mod layout;
 pub mod odd;
 pub mod opening;
+pub mod outbound;
 pub mod packet;
+pub mod query;
 pub mod rate;
 pub mod reason;
 pub mod relay;
@@ -46,6 +48,7 @@ pub mod time;
 pub mod translate;
 pub mod unknown;
 pub mod walk;
+pub mod way;
 pub mod wire;
 
 mod verifier;

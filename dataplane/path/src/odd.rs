@@ -14,9 +14,11 @@ use crate::opening;
 use crate::packet::Packet;
 use crate::reason::{Reason, Verdict};
 use crate::steps::{Next, Steps};
-use crate::tables::{Interface, Listener, Tables, Vip};
+use crate::tables::{Interface, Listener, Owner, Tables, Vip};
 use crate::translate;
-use crate::walk::{From, Sent, exit, flow_key, leave, macs, retag};
+use crate::unknown::spare_the_host;
+use crate::walk::{From, Sent, exit, flow_key, leave, retag};
+use crate::way::departure;
 use crate::wire::{Ethernet, Ip, Network, Segment, protocol};
 
 /// The step of a packet in an odd shape.
@@ -32,7 +34,7 @@ pub fn walk<F: Steps, P: Packet, T: Tables + Flows<F>>(
     let packets = p.segments();
     let walked = match odd::<F, P, T>(p, t, from) {
         Ok(next) => return Err(next),
-        Err(walked) => walked,
+        Err(walked) => walked.map_err(|why| spare_the_host::<F, P, T>(p, t, from, why)),
     };
     Ok(leave(p, t, packets, walked))
 }
@@ -60,11 +62,17 @@ fn odd<F: Steps, P: Packet, T: Tables + Flows<F>>(
         return Ok(if is_settled { F::READY } else { F::MOVING });
     }
     match (segment.opens(), from) {
+        (_, From::Uplink) if !is_to_vip::<F, T>(t, here, ip.dst) => Err(Err(Reason::Uninvited)),
         (true, From::Uplink) => Ok(F::OPENING),
-        (true, From::Slot) => Ok(F::TELL),
+        (true, From::Slot) => Ok(F::OUTBOUND),
         (false, From::Uplink) if !is_heard::<P, T, F>(t, here, &ip, &segment) => Err(Err(Reason::NoListener)),
         (false, _) => Err(answer::reset_if_allowed::<F, P, T>(p, t, here, &frame, &ip, &segment)),
     }
+}
+
+#[inline(always)]
+fn is_to_vip<F: Network, T: Tables>(t: &T, here: &Interface, dst: F::Address) -> bool {
+    t.owner(t.live(), &Vip { address: dst.mapped(), zone: here.zone }) == Owner::VIP
 }
 
 #[inline(always)]
@@ -117,10 +125,10 @@ fn later<F: Steps, P: Packet, T: Tables + Flows<F>>(
     if ip.total_len() > out.mtu as usize {
         return Err(Reason::TooBig);
     }
-    let macs = macs(t, &way, out)?;
+    let leaving = departure(t, &way, out)?;
     retag(p, out.vlan)?;
     identify::<F, P>(p, ip, [sport, dport], [way.to.sport, way.to.dport])?;
-    translate::apply_to_header::<F, P>(p, ip, &way.to, &macs)?;
+    translate::apply_to_header::<F, P>(p, ip, &way.to, &leaving)?;
     Ok(Sent { why: from.known(), to: out.egress })
 }
 
@@ -179,7 +187,7 @@ pub(crate) fn note<F: Steps, P: Packet, T: Tables + Flows<F>>(
 fn fresh<F: Network, T: Tables + Flows<F>>(t: &T, ip: &Ip<F::Address>, to: &Ends<F::Address>) -> [L4Port; 2] {
     let between = F::Key::new(*to, ip.protocol, Zone::default());
     let hash = between.hash(Part::Addresses, t.hash_key(t.live()));
-    let number = t.next_datagram().wrapping_mul(hash as u32 | 1).wrapping_add((hash >> 32) as u32);
+    let number = t.next_number().wrapping_mul(hash as u32 | 1).wrapping_add((hash >> 32) as u32);
     let (_, len) = F::identification(ip);
     let [a, b, c, d] = number.to_le_bytes();
     // A number's lower half depends on lower halves alone, so it walks over all 65,536.

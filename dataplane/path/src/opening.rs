@@ -1,7 +1,7 @@
 //! A flow's first packet: which listener, which target, and what the two directions will look like.
 
 use crate::addr::{Address, L4Port, Mac};
-use crate::flow::open::{Draft, Opened, Terms, draft};
+use crate::flow::open::{Draft, Opened, Rival, Terms, draft};
 use crate::flow::room::take_back;
 use crate::flow::store::Flows;
 use crate::flow::{Hop, Key, Part};
@@ -46,9 +46,14 @@ fn open_flow<F: Network, P: Packet, T: Tables + Flows<F>>(p: &P, t: &T) -> Resul
             break;
         }
     }
-    match drafted {
-        Ok(draft) => place::<F, T>(t, &draft, choice, hops),
-        Err(why) => Err(why),
+    // Not copied: there is no room for it.
+    match &drafted {
+        Ok(draft) if draft.take_place::<F, T>(t) => place::<F, T>(t, draft, choice, hops),
+        Ok(draft) => {
+            draft.abandon::<F, T>(t);
+            Err(Reason::HalfOpenFull)
+        }
+        Err(why) => Err(*why),
     }
 }
 
@@ -95,7 +100,10 @@ fn ask<F: Network, P: Packet, T: Tables>(
         segment.tcp.and_then(|_| segment.sequence(p)).map_or(0, |sequence| sequence.wrapping_add(1));
     asked.key = flow_key::<F>(here, &ip, &segment);
     asked.hops = [Hop::new(here.egress.id, frame.src), back::<F, T>(t, here, ip.src, frame.src)];
-    asked.terms = Terms { idle: forward.idle, expected, shift: segment.window_shift(p) };
+    // Its port is the client's: there is nothing to rest.
+    asked.terms.idle = forward.idle;
+    asked.terms.expected = expected;
+    asked.terms.shift = segment.window_shift(p);
     // The upper half chooses the group, the lower one the target, so that the two are independent.
     let hash = asked.key.hash(part, t.hash_key(half));
     let Some(group) = forward.choose((hash >> 32) as u32) else { return Err(Reason::NoTarget) };
@@ -144,7 +152,7 @@ fn place<F: Network, T: Tables + Flows<F>>(
         let Some(slot) = t.interface(target.slot).filter(|slot| slot.is_in_use()) else { break };
         let port = if target.port == Listener::ANY_PORT { choice.dport } else { target.port };
         draft.answer_from::<F>(F::address(slot), port, slot.zone);
-        match draft.enter::<F, T>(t, [from.by(slot.egress.id), *back]) {
+        match draft.enter::<F, T>(t, [from.by(slot.egress.id), *back], Rival::MayBeTheSame) {
             Opened::Made => return Ok(()),
             Opened::Collides => why = Reason::ReplyCollision,
             Opened::Full => {

@@ -2,7 +2,7 @@
 //! (RFC 5508 section 4, RFC 7915 section 4.2 for which types there are).
 //!
 //! It is found by what it quotes, moves nothing in its flow and does not keep it alive. There is never an error about an
-//! error: neither is one made, nor does one that quotes anything but TCP or UDP find a flow.
+//! error: neither is one made, nor does one that quotes anything but TCP, UDP or an ICMP query find a flow.
 
 use crate::flow::follow::find;
 use crate::flow::store::Flows;
@@ -12,13 +12,15 @@ use crate::reason::{Reason, Verdict};
 use crate::steps::Steps;
 use crate::tables::Tables;
 use crate::translate;
-use crate::walk::{From, Sent, exit, leave, macs, retag};
+use crate::unknown::spare_the_host;
+use crate::walk::{From, Sent, exit, leave, retag};
+use crate::way::departure_asking;
 
 /// The step of an ICMP error.
 #[inline(always)]
 pub fn walk<F: Steps, P: Packet, T: Tables + Flows<F>>(p: &mut P, t: &T, from: From) -> Verdict {
     let packets = p.segments();
-    let walked = relay::<F, P, T>(p, t, from);
+    let walked = relay::<F, P, T>(p, t, from).map_err(|why| spare_the_host::<F, P, T>(p, t, from, why));
     leave(p, t, packets, walked)
 }
 
@@ -49,12 +51,12 @@ fn relay<F: Steps, P: Packet, T: Tables + Flows<F>>(p: &mut P, t: &T, from: From
     // The other end reports for itself, or a router on the way does.
     let src = if ip.src == quoted.dst { way.to.src } else { ip.src };
     let outer = Ends { src, ..way.to };
-    let macs = macs(t, &way, out)?;
+    let leaving = departure_asking::<F, T>(t, &way, out, from)?;
     retag(p, out.vlan)?;
-    translate::apply_to_error::<F, P>(p, &ip, &quoted, [&way.to, &outer], &macs)?;
+    translate::apply_to_error::<F, P>(p, &ip, &quoted, [&way.to, &outer], &leaving)?;
     let why = match from {
         From::Uplink => Reason::ErrorToSlot,
         From::Slot => Reason::ErrorToWire,
     };
-    Ok(Sent { why, to: out.egress })
+    Ok(Sent { why, to: leaving.to })
 }

@@ -3,6 +3,7 @@
 use crate::answer::Answer;
 use crate::chatter::Chatter;
 use crate::flow::{V4, V6};
+use crate::outbound::Pooled;
 use crate::translate::Header;
 use crate::wire::Quotes;
 
@@ -40,6 +41,10 @@ pub enum Next {
     OutboundV4,
     /// An IPv6 packet of a sandbox that opens a flow outwards.
     OutboundV6,
+    /// An IPv4 flow outwards wants a port.
+    PortV4,
+    /// An IPv6 flow outwards wants a port.
+    PortV6,
     /// An ICMP query, or the answer to one.
     QueryV4,
     /// An ICMPv6 query, or the answer to one.
@@ -48,11 +53,11 @@ pub enum Next {
 
 impl Next {
     /// How many there are.
-    pub const COUNT: u32 = 17;
+    pub const COUNT: u32 = 19;
 }
 
 /// A family, with all that its packets may need, and its steps.
-pub trait Steps: Quotes + Answer + Chatter + Header {
+pub trait Steps: Quotes + Answer + Chatter + Header + Pooled {
     /// The packet's flow is in order.
     const READY: Next;
     /// The packet may move its flow's state.
@@ -61,6 +66,8 @@ pub trait Steps: Quotes + Answer + Chatter + Header {
     const OPENING: Next;
     /// The packet of a sandbox opens a flow outwards.
     const OUTBOUND: Next;
+    /// It wants a port.
+    const PORT: Next;
     /// An ICMP query, or the answer to one.
     const QUERY: Next;
     /// A fragment, or a packet with extension headers.
@@ -76,6 +83,7 @@ impl Steps for V4 {
     const MOVING: Next = Next::MovingV4;
     const OPENING: Next = Next::OpeningV4;
     const OUTBOUND: Next = Next::OutboundV4;
+    const PORT: Next = Next::PortV4;
     const QUERY: Next = Next::QueryV4;
     const ODD: Next = Next::OddV4;
     const RELAY: Next = Next::RelayV4;
@@ -87,6 +95,7 @@ impl Steps for V6 {
     const MOVING: Next = Next::MovingV6;
     const OPENING: Next = Next::OpeningV6;
     const OUTBOUND: Next = Next::OutboundV6;
+    const PORT: Next = Next::PortV6;
     const QUERY: Next = Next::QueryV6;
     const ODD: Next = Next::OddV6;
     const RELAY: Next = Next::RelayV6;

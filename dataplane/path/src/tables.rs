@@ -229,6 +229,8 @@ pub struct Vip {
 pub struct Owner(u32);
 
 impl Owner {
+    /// Not Weir's.
+    pub const NONE: Self = Self(0);
     /// A virtual address: ARP, Neighbour Discovery and echo are answered for it, and listeners may hear there.
     pub const VIP: Self = Self(1);
     /// The host's own address, used as an ENI's: what is of no flow is the kernel's.
@@ -365,14 +367,8 @@ pub trait Listeners {
     /// The secret of the hash that places flows.
     fn hash_key(&self, half: Half) -> HashKey;
 
-    /// Whose an address is; `None` where it isn't Weir's.
-    fn owner(&self, half: Half, vip: &Vip) -> Option<Owner>;
-
-    /// Whether this is one of Weir's addresses.
-    #[inline(always)]
-    fn is_vip(&self, half: Half, vip: &Vip) -> bool {
-        self.owner(half, vip).is_some()
-    }
+    /// Whose an address is.
+    fn owner(&self, half: Half, vip: &Vip) -> Owner;
 
     /// What a listener does with new flows.
     fn listener(&self, half: Half, listener: &Listener) -> Option<&Forward>;

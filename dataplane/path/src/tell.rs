@@ -2,17 +2,19 @@
 
 use crate::answer;
 use crate::answer::error::Message;
-use crate::flow::follow::Way;
+use crate::flow::follow::{Way, find};
 use crate::flow::store::Flows;
+use crate::outbound;
 use crate::packet::Packet;
+use crate::query;
 use crate::reason::{Reason, Verdict};
 use crate::steps::Steps;
 use crate::tables::{Interface, Tables};
 use crate::verifier::{forgotten, noise};
-use crate::walk::{From, Known, Sent, exit, fits, known, leave};
+use crate::walk::{From, Sent, exit, fits, flow_key, leave};
 use crate::wire::{Ethernet, Icmp, Ip, Segment};
 
-/// The step of a TCP or UDP packet that can't go on.
+/// The step of a packet that can't go on.
 #[inline(always)]
 pub fn walk<F: Steps, P: Packet, T: Tables + Flows<F>>(p: &mut P, t: &T, from: From) -> Verdict {
     let packets = p.segments();
@@ -28,6 +30,8 @@ enum Obstacle {
     TooBig,
     NoTarget,
     NotAllowedOut,
+    NoRoute,
+    PortsExhausted,
 }
 
 impl Obstacle {
@@ -39,6 +43,8 @@ impl Obstacle {
             Self::TooBig => [Reason::AnsweredTooBig, Reason::TooBig],
             Self::NoTarget => [Reason::AnsweredNoTarget, Reason::NoTarget],
             Self::NotAllowedOut => [Reason::AnsweredNotAllowedOut, Reason::NotAllowedOut],
+            Self::NoRoute => [Reason::AnsweredNoRoute, Reason::NoRoute],
+            Self::PortsExhausted => [Reason::AnsweredPortsExhausted, Reason::PortsExhausted],
         }
     }
 
@@ -50,6 +56,8 @@ impl Obstacle {
             Self::TooBig => F::TOO_BIG,
             Self::NoTarget => F::PORT_UNREACHABLE,
             Self::NotAllowedOut => F::PROHIBITED,
+            Self::NoRoute => F::NO_ROUTE,
+            Self::PortsExhausted => F::HOST_UNREACHABLE,
         }
     }
 
@@ -60,7 +68,9 @@ impl Obstacle {
             0 => Self::TtlExpired,
             1 => Self::TooBig,
             2 => Self::NoTarget,
-            _ => Self::NotAllowedOut,
+            3 => Self::NotAllowedOut,
+            4 => Self::NoRoute,
+            _ => Self::PortsExhausted,
         }
     }
 }
@@ -70,14 +80,15 @@ fn tell<F: Steps, P: Packet, T: Tables + Flows<F>>(p: &mut P, t: &T, from: From)
     let Some(here) = t.arrival(p.vlan()) else { return Err(Reason::RaceLost) };
     let Some(frame) = Ethernet::read(p) else { return Err(Reason::BadHeader) };
     let ip = F::read(p)?;
-    let segment = Segment::read(p, &ip)?;
+    let is_query = ip.protocol == F::PROTOCOL;
+    let segment = if is_query { query::read::<F, P>(p, &ip)? } else { Segment::read(p, &ip)? };
     let (obstacle, mtu) = obstacle::<F, P, T>(p, t, here, &ip, &segment, from)?;
     if !answer::may_be_told(&frame, &ip) || !t.may_answer(here) {
         let [_, untold] = obstacle.reasons();
         return Err(untold);
     }
     // Who opens a connection understands a RST better than any error.
-    let is_refused = matches!(obstacle, Obstacle::NoTarget | Obstacle::NotAllowedOut);
+    let is_refused = !matches!(obstacle, Obstacle::TtlExpired | Obstacle::TooBig);
     if is_refused && segment.tcp.is_some() {
         let [told, _] = obstacle.reasons();
         return answer::reset::<F, P>(p, here, &frame, &ip, &segment, told);
@@ -109,13 +120,16 @@ fn obstacle<F: Steps, P: Packet, T: Tables + Flows<F>>(
     if ip.hop_limit <= 1 {
         return Ok((Obstacle::TtlExpired, 0));
     }
-    let Some(Known { found, .. }) = known::<F, P, T>(p, t, here, ip, from) else {
+    if from == From::Slot && ip.src != F::address(here) {
+        return Err(Reason::SpoofedSource);
+    }
+    let Some(found) = find::<F, T>(t, &flow_key::<F>(here, ip, segment)) else {
         if !segment.opens() {
             return Err(Reason::RaceLost);
         }
         return Ok(match from {
             From::Uplink => (Obstacle::NoTarget, 0),
-            From::Slot => (Obstacle::NotAllowedOut, 0),
+            From::Slot => (refusal::<F, T>(t, here, ip), 0),
         });
     };
     let way: Way<F::Address> = found.way::<F>();
@@ -127,4 +141,15 @@ fn obstacle<F: Steps, P: Packet, T: Tables + Flows<F>>(
         return Err(Reason::RaceLost);
     }
     Ok((Obstacle::TooBig, out.mtu))
+}
+
+/// Why a sandbox's flow was not opened.
+#[inline(always)]
+fn refusal<F: Steps, T: Tables + Flows<F>>(t: &T, here: &Interface, ip: &Ip<F::Address>) -> Obstacle {
+    let half = t.live();
+    match outbound::allowed::<F, T>(t, half, here, ip) {
+        Err(_) => Obstacle::NotAllowedOut,
+        Ok(connector) if !outbound::has_route::<F, T>(t, half, connector, ip.dst) => Obstacle::NoRoute,
+        Ok(_) => Obstacle::PortsExhausted,
+    }
 }

@@ -5,8 +5,8 @@ use crate::checksum::{Delta, Sum, mend_l4};
 use crate::flow::{Ends, Family, V4, V6};
 use crate::packet::{Packet, Refused};
 use crate::reason::Reason;
-use crate::walk::Macs;
-use crate::wire::{Ip, Quoted, Quotes, Segment, ethernet, icmp, ipv4, ipv6, protocol};
+use crate::way::Departure;
+use crate::wire::{Icmp, Ip, Quoted, Quotes, Segment, ethernet, icmp, ipv4, ipv6, protocol};
 
 /// Rewrites one packet of a flow that may go one hop further.
 ///
@@ -18,7 +18,7 @@ pub(crate) fn apply<F: Header, P: Packet>(
     ip: &Ip<F::Address>,
     segment: &Segment,
     to: &Ends<F::Address>,
-    macs: &Macs,
+    macs: &Departure,
 ) -> Result<(), Reason> {
     write::<F, P>(p, ip, segment, to, macs).map_err(|Refused| Reason::Unchangeable)
 }
@@ -29,7 +29,7 @@ fn write<F: Header, P: Packet>(
     ip: &Ip<F::Address>,
     segment: &Segment,
     to: &Ends<F::Address>,
-    macs: &Macs,
+    macs: &Departure,
 ) -> Result<(), Refused> {
     let addresses = ip.src.replaced_by(to.src).plus(ip.dst.replaced_by(to.dst));
 
@@ -44,6 +44,42 @@ fn write<F: Header, P: Packet>(
     p.fix_l4(segment.checksum_at, l4, ip.protocol == protocol::UDP)
 }
 
+/// Rewrites an ICMP query, or the answer to one: its identifier is what stands for a port.
+///
+/// # Errors
+/// As for [`apply`].
+#[inline(always)]
+pub(crate) fn apply_to_query<F: Header + Icmp, P: Packet>(
+    p: &mut P,
+    ip: &Ip<F::Address>,
+    segment: &Segment,
+    to: &Ends<F::Address>,
+    macs: &Departure,
+) -> Result<(), Reason> {
+    write_query::<F, P>(p, ip, segment, to, macs).map_err(|Refused| Reason::Unchangeable)
+}
+
+#[inline(always)]
+fn write_query<F: Header + Icmp, P: Packet>(
+    p: &mut P,
+    ip: &Ip<F::Address>,
+    segment: &Segment,
+    to: &Ends<F::Address>,
+    macs: &Departure,
+) -> Result<(), Refused> {
+    let addresses = ip.src.replaced_by(to.src).plus(ip.dst.replaced_by(to.dst));
+    write_macs(p, macs)?;
+    F::rewrite(p, ip, to, addresses)?;
+    let pseudo = if F::ICMP_SUMS_ADDRESSES { addresses } else { Sum::default() };
+    let change = Delta { pseudo, body: Sum::default() }
+        .body2(segment.sport.0, to.sport.0)
+        .body2(segment.dport.0, to.dport.0);
+    // One of the two is zero, before and after.
+    let [[a, b], [c, d]] = [to.sport.0, to.dport.0];
+    p.write(segment.at + icmp::IDENTIFIER, [a | c, b | d])?;
+    p.fix_l4(segment.checksum_at, change, false)
+}
+
 /// Rewrites the IP header alone, of a fragment that has no other one.
 ///
 /// # Errors
@@ -53,7 +89,7 @@ pub(crate) fn apply_to_header<F: Header, P: Packet>(
     p: &mut P,
     ip: &Ip<F::Address>,
     to: &Ends<F::Address>,
-    macs: &Macs,
+    macs: &Departure,
 ) -> Result<(), Reason> {
     let addresses = ip.src.replaced_by(to.src).plus(ip.dst.replaced_by(to.dst));
     let made = write_macs(p, macs).and_then(|()| F::rewrite(p, ip, to, addresses));
@@ -61,7 +97,7 @@ pub(crate) fn apply_to_header<F: Header, P: Packet>(
 }
 
 #[inline(always)]
-fn write_macs<P: Packet>(p: &mut P, macs: &Macs) -> Result<(), Refused> {
+fn write_macs<P: Packet>(p: &mut P, macs: &Departure) -> Result<(), Refused> {
     p.write(ethernet::DST, macs.dst.0)?;
     p.write(ethernet::SRC, macs.src.0)
 }
@@ -104,7 +140,7 @@ pub(crate) fn apply_to_error<F: Header + Quotes, P: Packet>(
     ip: &Ip<F::Address>,
     quoted: &Quoted<F::Address>,
     [to, outer]: [&Ends<F::Address>; 2],
-    macs: &Macs,
+    macs: &Departure,
 ) -> Result<(), Reason> {
     write_error::<F, P>(p, ip, quoted, [to, outer], macs).map_err(|Refused| Reason::Unchangeable)
 }
@@ -115,19 +151,27 @@ fn write_error<F: Header + Quotes, P: Packet>(
     ip: &Ip<F::Address>,
     quoted: &Quoted<F::Address>,
     [to, outer]: [&Ends<F::Address>; 2],
-    macs: &Macs,
+    macs: &Departure,
 ) -> Result<(), Refused> {
     let sent = to.reversed();
     let addresses = quoted.src.replaced_by(sent.src).plus(quoted.dst.replaced_by(sent.dst));
     let ports = Delta { pseudo: addresses, body: Sum::default() }
         .body2(quoted.sport.0, sent.sport.0)
         .body2(quoted.dport.0, sent.dport.0);
-    p.write(quoted.l4_at, sent.sport.0)?;
-    p.write(quoted.l4_at + 2, sent.dport.0)?;
     let mut body = ports.whole();
+    let is_query = quoted.protocol == F::PROTOCOL;
+    if is_query {
+        let [[a, b], [c, d]] = [sent.sport.0, sent.dport.0];
+        p.write(quoted.l4_at + icmp::IDENTIFIER, [a | c, b | d])?;
+    } else {
+        p.write(quoted.l4_at, sent.sport.0)?;
+        p.write(quoted.l4_at + 2, sent.dport.0)?;
+    }
     if quoted.checksum_at != 0 {
         let was = p.read(quoted.checksum_at).ok_or(Refused)?;
-        let is = mend_l4(was, ports, quoted.protocol == protocol::UDP);
+        let is_apart = is_query && !F::ICMP_SUMS_ADDRESSES;
+        let covered = if is_apart { Delta { pseudo: Sum::default(), ..ports } } else { ports };
+        let is = mend_l4(was, covered, quoted.protocol == protocol::UDP);
         p.write(quoted.checksum_at, is)?;
         body = body.sub2(was).add2(is);
     }

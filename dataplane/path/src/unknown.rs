@@ -6,9 +6,9 @@ use crate::answer;
 use crate::flow::{V4, V6};
 use crate::opening;
 use crate::packet::{Packet, VlanTag};
-use crate::reason::{Reason, Verdict};
+use crate::reason::{Class, Reason, Verdict};
 use crate::steps::{Next, Steps};
-use crate::tables::{Interface, NextHop, NextHopId, Tables, Vip};
+use crate::tables::{Interface, NextHop, NextHopId, Owner, Tables, Vip};
 use crate::walk::{From, Sent, leave};
 use crate::wire::{Arp, Ethernet, Icmp, Ip, Segment, ethernet, icmp, ipv6, protocol};
 
@@ -60,21 +60,76 @@ fn ip_from_uplink<F: Steps, P: Packet, T: Tables>(
     if let Some(answered) = F::neighbour_on_uplink(p, t, here, frame) {
         return Err(answered);
     }
-    if frame.dst != here.mac {
+    if frame.dst != here.mac && !Ethernet::may_be_for_an_eni(p) {
         return Err(Err(Reason::OtherStation));
     }
     // Before anything else of it is believed: what is not for a VIP is not Weir's to judge.
     let half = t.live();
     let vip = Vip { address: F::destination(p).mapped(), zone: here.zone };
-    if !t.is_vip(half, &vip) {
-        return Err(Err(Reason::OtherAddress));
+    match t.owner(half, &vip) {
+        Owner::NONE => Err(Err(Reason::OtherAddress)),
+        Owner::VIP => ip_to_vip::<F, P, T>(p, t, here, frame, &vip),
+        Owner::HOST => ip_to_eni::<F, P>(p)
+            .map_err(|walked| walked.map_err(|why| if is_spared(why) { Reason::HostsOwn } else { why })),
+        _ => ip_to_eni::<F, P>(p),
     }
+}
+
+/// What is for an ENI and of no flow: nobody is let in.
+#[inline(always)]
+fn ip_to_eni<F: Steps, P: Packet>(p: &mut P) -> Walked {
+    let ip = F::read(p).map_err(Err)?;
+    if !F::is_sound(p, &ip) {
+        return Err(Err(Reason::BadHeader));
+    }
+    if ip.protocol == F::PROTOCOL && !ip.is_fragment && ip.payload_len >= icmp::LEN {
+        let Some(kind) = p.read(ip.payload_at) else { return Err(Err(Reason::BadHeader)) };
+        let [number, _] = kind;
+        if F::is_error(number) {
+            return Ok(F::RELAY);
+        }
+        if kind == F::ECHO_REPLY {
+            return Ok(F::QUERY);
+        }
+    }
+    if is_odd::<F>(&ip) { Ok(F::ODD) } else { Err(Err(Reason::Uninvited)) }
+}
+
+/// Whether the host is to have a packet to its own address that would leave for this reason: it was Weir's only if it
+/// is of a flow.
+#[inline(always)]
+fn is_spared(why: Reason) -> bool {
+    why.class() == Class::Dropped && why != Reason::Unchangeable
+}
+
+/// The reason for which a packet leaves that is of no flow, where it may be the host's.
+#[inline(always)]
+pub(crate) fn spare_the_host<F: Steps, P: Packet, T: Tables>(
+    p: &P,
+    t: &T,
+    from: From,
+    why: Reason,
+) -> Reason {
+    let Some(here) = t.arrival(p.vlan()).filter(|_| from == From::Uplink && is_spared(why)) else { return why };
+    let vip = Vip { address: F::destination(p).mapped(), zone: here.zone };
+    if t.owner(t.live(), &vip) == Owner::HOST { Reason::HostsOwn } else { why }
+}
+
+/// What is for a VIP and of no flow.
+#[inline(always)]
+fn ip_to_vip<F: Steps, P: Packet, T: Tables>(
+    p: &mut P,
+    t: &T,
+    here: &Interface,
+    frame: &Ethernet,
+    vip: &Vip,
+) -> Walked {
     let ip = F::read(p).map_err(Err)?;
     if !F::is_sound(p, &ip) {
         return Err(Err(Reason::BadHeader));
     }
     if ip.protocol == F::PROTOCOL {
-        return icmp::<F, P, T>(p, t, here, frame, &ip, true);
+        return icmp::<F, P, T>(p, t, here, frame, &ip, From::Uplink);
     }
     if is_odd::<F>(&ip) {
         return Ok(F::ODD);
@@ -87,7 +142,7 @@ fn ip_from_uplink<F: Steps, P: Packet, T: Tables>(
     if segment.opens() {
         return Ok(F::OPENING);
     }
-    if opening::heard::<P, T>(t, half, vip, segment.dport, ip.protocol).is_none() {
+    if opening::heard::<P, T>(t, t.live(), *vip, segment.dport, ip.protocol).is_none() {
         return Err(Err(Reason::NoListener));
     }
     Err(answer::reset_if_allowed::<F, P, T>(p, t, here, frame, &ip, &segment))
@@ -104,7 +159,7 @@ fn is_odd<F: Icmp>(ip: &Ip<F::Address>) -> bool {
     }
 }
 
-/// ICMP to one of Weir's addresses, or about one of its flows.
+/// ICMP to a VIP or from a slot, or about one of their flows.
 #[inline(always)]
 fn icmp<F: Steps, P: Packet, T: Tables>(
     p: &mut P,
@@ -112,7 +167,7 @@ fn icmp<F: Steps, P: Packet, T: Tables>(
     here: &Interface,
     frame: &Ethernet,
     ip: &Ip<F::Address>,
-    is_for_weir: bool,
+    from: From,
 ) -> Walked {
     if ip.is_fragment {
         return Err(Err(Reason::Fragment));
@@ -124,10 +179,13 @@ fn icmp<F: Steps, P: Packet, T: Tables>(
     if F::is_error(kind) {
         return Ok(F::RELAY);
     }
-    if [kind, code] == F::ECHO_REQUEST && is_for_weir {
-        return Err(answer::echo::<F, P, T>(p, t, here, frame, ip));
+    if [kind, code] != F::ECHO_REQUEST {
+        return Err(Err(Reason::IcmpIgnored));
     }
-    Err(Err(Reason::IcmpIgnored))
+    if from == From::Slot && !F::is_local(here, ip.dst) {
+        return Ok(F::QUERY);
+    }
+    Err(answer::echo::<F, P, T>(p, t, here, frame, ip))
 }
 
 #[inline(always)]
@@ -166,8 +224,7 @@ fn ip_from_slot<F: Steps, P: Packet, T: Tables>(
         return Err(Err(Reason::BadHeader));
     }
     if ip.protocol == F::PROTOCOL {
-        let is_for_weir = F::is_local(here, ip.dst);
-        return icmp::<F, P, T>(p, t, here, frame, &ip, is_for_weir);
+        return icmp::<F, P, T>(p, t, here, frame, &ip, From::Slot);
     }
     if is_odd::<F>(&ip) {
         return Ok(F::ODD);
@@ -177,7 +234,7 @@ fn ip_from_slot<F: Steps, P: Packet, T: Tables>(
         Err(why) => return Err(Err(why)),
     };
     if segment.opens() {
-        return Ok(F::TELL);
+        return Ok(F::OUTBOUND);
     }
     Err(answer::reset_if_allowed::<F, P, T>(p, t, here, frame, &ip, &segment))
 }
@@ -193,14 +250,28 @@ fn arp_from_uplink<P: Packet, T: Tables>(
     if arp.sender == here.gateway && here.gateway != Default::default() {
         learn(t, NextHopId::gateway(here.egress.id), arp.sender_mac);
     }
-    let is_for_us = frame.dst == here.mac || frame.dst == Mac::BROADCAST;
+    let is_for_us = frame.dst == here.mac || frame.dst == Mac::BROADCAST || Ethernet::may_be_for_an_eni(p);
     // Who announces a VIP as its own is in conflict with us: an answer would not mend that.
     let asks = arp.operation == Arp::REQUEST && arp.sender != arp.target;
     let vip = Vip { address: arp.target.mapped(), zone: here.zone };
-    if !is_for_us || !asks || !arp.sender_mac.is_unicast() || !t.is_vip(t.live(), &vip) {
+    let Some(home) = home(t, here, &vip).filter(|_| is_for_us) else { return Err(Reason::OtherAddress) };
+    if home.is_eni() && arp.sender == home.gateway {
+        learn(t, NextHopId::gateway(home.egress.id), arp.sender_mac);
+    }
+    if !asks || !arp.sender_mac.is_unicast() {
         return Err(Reason::OtherAddress);
     }
-    answer::arp::reply(p, here, &arp)
+    answer::arp::reply(p, home, &arp)
+}
+
+/// Where an address of Weir's is at home, of which neighbours may be told: at the ENI, or at the uplink.
+#[inline(always)]
+pub(crate) fn home<'t, T: Tables>(t: &'t T, here: &'t Interface, vip: &Vip) -> Option<&'t Interface> {
+    match t.owner(t.live(), vip) {
+        Owner::NONE | Owner::HOST => None,
+        Owner::VIP => Some(here),
+        owner => t.interface(owner.as_eni()?).filter(|eni| eni.is_in_use()),
+    }
 }
 
 /// Notes which station a gateway is. It tells so itself, as any neighbour does that the kernel would believe.

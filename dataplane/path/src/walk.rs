@@ -4,7 +4,9 @@
 //!   settled ──the flow's state may move──► moving ──it goes on──────► ready ──too big──► tell
 //!      │                                      └──────it is over──┐      ▲
 //!      └─────────no flow─────────────────────────────────────────┴─► unknown ──a flow's first──► opening
+//!                                                                      ├─the same, from a sandbox─────► outbound
 //!                                                                      ├─a fragment, extension headers─► odd
+//!                                                                      ├─an ICMP query, or its answer──► query
 //!                                                                      └─an ICMP error─────────────────► relay
 //! ```
 //!
@@ -31,7 +33,8 @@ use crate::steps::{Next, Steps};
 use crate::tables::{Egress, Interface, Tables};
 use crate::translate;
 use crate::wire::{Ethernet, Ip, Network, Segment, ethernet, ipv4};
-use crate::{odd, relay, tell, unknown};
+use crate::way::{departure, departure_asking, in_use};
+use crate::{odd, outbound, query, relay, tell, unknown};
 
 /// Which side a packet comes in from.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -87,7 +90,12 @@ fn all_steps<P: Packet, T: Tables + Flows<V4> + Flows<V6>>(p: &mut P, t: &T, fro
             Err(Next::RelayV6) => Ok(relay::walk::<V6, P, T>(p, t, from)),
             Err(Next::TellV4) => Ok(tell::walk::<V4, P, T>(p, t, from)),
             Err(Next::TellV6) => Ok(tell::walk::<V6, P, T>(p, t, from)),
-            Err(Next::OutboundV4 | Next::OutboundV6 | Next::QueryV4 | Next::QueryV6) => break,
+            Err(Next::OutboundV4) => outbound::walk::<V4, P, T>(p, t),
+            Err(Next::OutboundV6) => outbound::walk::<V6, P, T>(p, t),
+            Err(Next::PortV4) => outbound::find_port::<V4, P, T>(p, t),
+            Err(Next::PortV6) => outbound::find_port::<V6, P, T>(p, t),
+            Err(Next::QueryV4) => query::walk::<V4, P, T>(p, t, from),
+            Err(Next::QueryV6) => query::walk::<V6, P, T>(p, t, from),
         }
     }
     // As in the kernel, where a tail call too many fails.
@@ -121,7 +129,7 @@ fn arrival<'t, P: Packet, T: Tables>(p: &P, t: &'t T, from: From) -> Option<(&'t
     let here = t.arrival(p.vlan())?;
     let frame = Ethernet::read(p)?;
     let is_right = match from {
-        From::Uplink => frame.dst == here.mac,
+        From::Uplink => frame.dst == here.mac || Ethernet::may_be_for_an_eni(p),
         From::Slot => frame.src == here.peer_mac,
     };
     is_right.then_some((here, frame))
@@ -178,7 +186,8 @@ fn settled_ip<F: Steps, P: Packet, T: Tables + Flows<F>>(
     if !fits(p, &ip, &segment, out) || p.vlan() != out.vlan {
         return Err(F::READY);
     }
-    if let Err(why) = turn::<F, P, T>(p, t, &ip, &segment, &way, out) {
+    let Ok(leaving) = departure(t, &way, out) else { return Err(F::READY) };
+    if let Err(why) = translate::apply::<F, P>(p, &ip, &segment, &way.to, &leaving) {
         return Ok(Err(why));
     }
     found.count::<F>(p.segments(), ip.total_len(), &segment);
@@ -244,10 +253,11 @@ fn ready_ip<F: Steps, P: Packet, T: Tables + Flows<F>>(p: &mut P, t: &T, from: F
         odd::note::<F, P, T>(p, t, here, &ip, (&way, out), from)?;
     }
     retag(p, out.vlan)?;
-    turn::<F, P, T>(p, t, &ip, &segment, &way, out)?;
-    let is_first = found.count::<F>(p.segments(), ip.total_len(), &segment) && from == From::Uplink;
+    let leaving = departure_asking::<F, T>(t, &way, out, from)?;
+    translate::apply::<F, P>(p, &ip, &segment, &way.to, &leaving)?;
+    let is_first = found.count::<F>(p.segments(), ip.total_len(), &segment) && found.is_original();
     let why = if is_first { Reason::Opened } else { from.known() };
-    Ok(Sent { why, to: out.egress })
+    Ok(Sent { why, to: leaving.to })
 }
 
 /// A packet of a flow.
@@ -298,7 +308,7 @@ pub(crate) fn exit<'t, F: Network, T: Tables>(
     t: &'t T,
     way: &Way<F::Address>,
 ) -> Result<&'t Interface, Reason> {
-    t.interface(way.hop.interface()).filter(|out| out.is_in_use()).ok_or(Reason::NoInterface)
+    in_use(t, way.hop.interface())
 }
 
 /// Whether the packet, or each of its segments, is short enough to leave by `out`.
@@ -319,43 +329,4 @@ pub(crate) fn retag<P: Packet>(p: &mut P, vlan: VlanTag) -> Result<(), Reason> {
         return Ok(());
     }
     p.set_vlan(vlan).map_err(|_| Reason::Unchangeable)
-}
-
-/// The MACs that a packet leaves with. Ordered so that they may lie on the stack, where the verifier wants alignment.
-#[derive(Clone, Copy)]
-#[repr(C, align(8))]
-pub(crate) struct Macs {
-    pub(crate) dst: Mac,
-    zero: u16,
-    pub(crate) src: Mac,
-}
-
-/// The MACs that a packet leaves with by `out`.
-#[inline(always)]
-pub(crate) fn macs<A, T: Tables>(t: &T, way: &Way<A>, out: &Interface) -> Result<Macs, Reason> {
-    if out.is_slot() {
-        return Ok(Macs { dst: out.peer_mac, zero: 0, src: out.mac });
-    }
-    let Some(id) = way.hop.next_hop() else {
-        return Ok(Macs { dst: way.hop.station(), zero: 0, src: out.mac });
-    };
-    let next_hop = t.next_hop(id);
-    if !next_hop.is_resolved() {
-        return Err(Reason::NextHopUnresolved);
-    }
-    Ok(Macs { dst: next_hop.station(), zero: 0, src: out.mac })
-}
-
-/// Turns the packet into what its flow says, to be sent where the flow leads.
-#[inline(always)]
-fn turn<F: Steps, P: Packet, T: Tables>(
-    p: &mut P,
-    t: &T,
-    ip: &Ip<F::Address>,
-    segment: &Segment,
-    way: &Way<F::Address>,
-    out: &Interface,
-) -> Result<(), Reason> {
-    let macs = macs(t, way, out)?;
-    translate::apply::<F, P>(p, ip, segment, &way.to, &macs)
 }

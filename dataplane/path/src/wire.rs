@@ -165,6 +165,15 @@ impl Ethernet {
     }
 }
 
+impl Ethernet {
+    /// Whether `p` is for a MAC that an ENI may have.
+    #[inline(always)]
+    pub fn may_be_for_an_eni<P: Packet>(p: &P) -> bool {
+        let Some(first) = p.read(ethernet::DST) else { return false };
+        u16::from_ne_bytes(first) == u16::from_ne_bytes(Mac::ENI)
+    }
+}
+
 /// ARP for IPv4 over Ethernet (RFC 826). Ordered as [`Ethernet`] is, for the same reason.
 #[derive(Clone, Copy, Debug)]
 #[repr(C, align(8))]

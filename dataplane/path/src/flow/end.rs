@@ -1,7 +1,9 @@
 //! A flow's end: once, by one run, both directions.
 
 use super::store::{EntryCell, Flows, RecordCell, Word};
-use super::{Counts, Family, Life, Phase, RecordId, Side, Stamp, room};
+use super::{Counts, Family, Life, Phase, PortUse, RecordId, Side, Stamp, ports, room, state};
+use crate::tables::Clock;
+use crate::time::Seconds;
 
 macro_rules! ends {
     ($($(#[doc = $doc:literal])+ $variant:ident $name:literal,)+) => {
@@ -74,9 +76,10 @@ impl End {
 /// Ends the flow of a record whose life is still `life`; `false` where it isn't any more.
 ///
 /// The compare-and-swap to *ending* gives this run, and no other, the right to remove the keys. The stamps are
-/// wiped first, so that whoever is reading an entry throws away what it read; the record is free last.
+/// wiped first, so that whoever is reading an entry throws away what it read; the record is free last. Where the flow's
+/// port is to rest, the reply's key stays, and the record with it.
 #[inline(never)]
-pub fn end<F: Family, T: Flows<F>>(t: &T, id: RecordId, life: Life, why: End) -> bool {
+pub fn end<F: Family, T: Clock + Flows<F>>(t: &T, id: RecordId, life: Life, why: End) -> bool {
     let Some(record) = t.record(id) else { return false };
     let ending = life.in_phase(Phase::Ending);
     if !life.phase().is_live() || !record.life().swap(life.0, ending.0) {
@@ -84,12 +87,37 @@ pub fn end<F: Family, T: Flows<F>>(t: &T, id: RecordId, life: Life, why: End) ->
     }
     let counts = [wipe(t, record, Side::Original), wipe(t, record, Side::Reply)];
     t.remove(record, Side::Original);
-    t.remove(record, Side::Reply);
     t.tell(record, why, life, &counts);
-    room::leave_place(t, id, life.incarnation(), &record.meta());
-    record.life().swap(ending.0, life.next().0);
-    room::give(t, id);
+    let meta = record.meta();
+    room::leave_place(t, id, life.incarnation(), &meta);
+    if state::rest(life, &meta) != Seconds(0) {
+        record.life().swap(ending.0, life.in_phase(Phase::Resting).seen_at(t.now()).0);
+    } else {
+        clear_away(t, id, record, meta.port, ending);
+    }
     true
+}
+
+/// Ends the rest of a port, if the record's life is still `life`.
+#[inline(always)]
+pub(super) fn wake<F: Family, T: Flows<F>>(t: &T, id: RecordId, record: T::Record, life: Life) -> bool {
+    let ending = life.in_phase(Phase::Ending);
+    let is_ours = record.life().swap(life.0, ending.0);
+    if is_ours {
+        clear_away(t, id, record, PortUse::OWN, ending);
+    }
+    is_ours
+}
+
+/// Removes the reply's key, gives its port back, and then the record, whose end is this run's.
+#[inline(always)]
+fn clear_away<F: Family, T: Flows<F>>(t: &T, id: RecordId, record: T::Record, port: PortUse, ending: Life) {
+    t.remove(record, Side::Reply);
+    if port == PortUse::OWN {
+        ports::release(t, record);
+    }
+    record.life().swap(ending.0, ending.next().0);
+    room::give(t, id);
 }
 
 /// Makes an entry nobody's, and returns what it carried.

@@ -3,7 +3,7 @@
 use super::end::{End, end};
 use super::state::{self, Heard, Move};
 use super::store::{EntryCell, Flows, RecordCell, Word};
-use super::{Ends, Family, Hop, Life, Meta, Phase, Side, Stamp, room};
+use super::{Ends, Family, Hop, Key, Life, Meta, Phase, PortUse, Side, Stamp, room};
 use crate::addr::Mac;
 use crate::packet::Packet;
 use crate::tables::Tables;
@@ -50,6 +50,12 @@ impl<E> Found<E> {
     #[inline(always)]
     pub fn is_due(&self, now: Now) -> bool {
         self.stamp.is_due(now)
+    }
+
+    /// Whether this is the direction of the packet that opened the flow.
+    #[inline(always)]
+    pub const fn is_original(&self) -> bool {
+        matches!(self.stamp.side(), Side::Original)
     }
 
     /// Where the direction leads. To be believed only if it [`Self::is_still_its_flows`] afterwards.
@@ -115,7 +121,12 @@ pub fn move_on<F: Family, P: Packet, T: Tables + Flows<F>>(
 ) -> Moved {
     let Some(said) = Said::read(p, segment) else { return Moved::IsOver };
     match touch::<F, T>(t, found.entry, found.stamp, &said, t.now()) {
-        Touched::GoesOn => Moved::GoesOn,
+        Touched::GoesOn => {
+            if said.flags.is_none() {
+                keep_mapping::<F, T>(t, found.stamp);
+            }
+            Moved::GoesOn
+        }
         Touched::IsOver => Moved::IsOver,
         Touched::Ends(life, why) => {
             end(t, found.stamp.record(), life, why);
@@ -125,7 +136,7 @@ pub fn move_on<F: Family, P: Packet, T: Tables + Flows<F>>(
 }
 
 /// Lets answers follow a client, or the router before it, to another MAC, or to another uplink of the VPC. Where they
-/// go to a gateway they stay there: which station that is, it says itself.
+/// go to a gateway they stay there: which station that is, it says itself. What leaves by an ENI goes on leaving by it.
 ///
 /// `from` is where the packet came from. Another CPU may hear another station at the same moment: who moves the word
 /// that packets are compared with also moves the other one, or sees that it is not its turn any more.
@@ -147,7 +158,8 @@ pub fn answer_to<F: Family, T: Tables + Flows<F>>(t: &T, found: &Found<T::Entry>
     for _ in rolled(TRIES) {
         let was_back = back.hop();
         let is_its_turn = found.entry.hop() == is && is_of_the_flow(Stamp(back.stamp().load()));
-        if was_back.next_hop().is_some() || !is_its_turn || back.swap_hop(was_back, from) {
+        let to = if record.meta().port == PortUse::NONE { from } else { from.by(was_back.interface()) };
+        if was_back.next_hop().is_some() || !is_its_turn || back.swap_hop(was_back, to) {
             return;
         }
     }
@@ -233,6 +245,31 @@ fn touch<F: Family, T: Tables + Flows<F>>(
         }
     }
     Touched::GoesOn
+}
+
+/// Keeps the mapping alive that a flow's port is of: it hears what its flows hear.
+#[inline(never)]
+fn keep_mapping<F: Family, T: Tables + Flows<F>>(t: &T, stamp: Stamp) {
+    let Some(record) = t.record(stamp.record()) else { return };
+    if record.meta().port != PortUse::MAPPED {
+        return;
+    }
+    let phase = Life(record.life().load()).phase();
+    let key = record.key(Side::Original);
+    let Some(mapping) = find::<F, T>(t, &key.mapping()) else { return };
+    let Some(held) = t.record(mapping.stamp.record()) else { return };
+    for _ in rolled(TRIES) {
+        let life = Life(held.life().load());
+        let is_its = life.incarnation() == mapping.stamp.incarnation() && life.phase().is_live();
+        let is_answered = phase == Phase::Established || life.phase() == Phase::Established;
+        let next = life.in_phase(if is_answered { Phase::Established } else { life.phase() }).seen_at(t.now());
+        if !is_its || held.life().swap(life.0, next.0) {
+            if is_its && life.phase().is_half_open() && is_answered {
+                room::leave_place(t, mapping.stamp.record(), life.incarnation(), &held.meta());
+            }
+            return;
+        }
+    }
 }
 
 /// What the packet says to its flow.

@@ -1,8 +1,8 @@
 //! What a flow is known by: the two ends of its packets, the protocol, and the address space.
 
 use crate::addr::{Address, Ip4, Ip6, L4Port, Zone};
-use crate::hash::{HashKey, siphash_2_4};
-use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned, transmute};
+use crate::hash::{HashKey, siphash_2_4_of};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned, transmute, transmute_ref};
 
 /// The addresses and ports of a packet: what it shows, or what it is to become.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Debug)]
@@ -65,6 +65,10 @@ pub trait Key: Copy + Eq + Default + core::fmt::Debug {
     /// The address space that the addresses belong to.
     fn zone(&self) -> Zone;
 
+    /// The key of what holds the port that packets with this one leave from, whatever the remote: of a flow whose
+    /// remote is zero.
+    fn mapping(&self) -> Self;
+
     /// Whether this is the same key, compared in whole words.
     fn is(&self, other: &Self) -> bool;
 
@@ -84,16 +88,6 @@ macro_rules! key {
             /// The address space that the addresses belong to, and the IP protocol number (RFC 790): in one
             /// word, because the verifier wants alignment where a key is put together.
             zone_protocol: u32,
-        }
-
-        impl $Key {
-            const SOURCE: Ends<$Address> = Ends {
-                src: <$Address>::ALL_ONES,
-                dst: <$Address>::ALL_ZEROS,
-                sport: L4Port([0; 2]),
-                dport: L4Port([0; 2]),
-            };
-            const ADDRESSES: Ends<$Address> = Ends { dst: <$Address>::ALL_ONES, ..Self::SOURCE };
         }
 
         impl $Key {
@@ -128,6 +122,12 @@ macro_rules! key {
             }
 
             #[inline(always)]
+            fn mapping(&self) -> Self {
+                let ends = Ends { dst: <$Address>::ALL_ZEROS, dport: L4Port([0; 2]), ..self.ends };
+                Self { ends, ..*self }
+            }
+
+            #[inline(always)]
             fn is(&self, other: &Self) -> bool {
                 let [mine, theirs]: [[u64; $words]; 2] = [transmute!(*self), transmute!(*other)];
                 let mut differences = 0;
@@ -139,17 +139,30 @@ macro_rules! key {
 
             #[inline(always)]
             fn hash(&self, part: Part, secret: HashKey) -> u64 {
-                let mut words: [u64; $words] = transmute!(*self);
-                let masks: [u64; $words] = match part {
-                    Part::Flow => [u64::MAX; $words],
-                    Part::Addresses => transmute!(Self { zone_protocol: u32::MAX, ends: $Key::ADDRESSES }),
-                    Part::Source => transmute!(Self { zone_protocol: Zone::MASK, ends: $Key::SOURCE }),
+                // Word by word: there is no room for a copy on the stack.
+                const ADDRESSES: [u64; $words] = transmute!($Key {
+                    zone_protocol: u32::MAX,
+                    ends: Ends { src: <$Address>::ALL_ONES, dst: <$Address>::ALL_ONES, ..NOTHING },
+                });
+                const SOURCE: [u64; $words] = transmute!($Key {
+                    zone_protocol: Zone::MASK,
+                    ends: Ends { src: <$Address>::ALL_ONES, ..NOTHING },
+                });
+                const NOTHING: Ends<$Address> = Ends {
+                    src: <$Address>::ALL_ZEROS,
+                    dst: <$Address>::ALL_ZEROS,
+                    sport: L4Port([0; 2]),
+                    dport: L4Port([0; 2]),
                 };
-                for (word, mask) in words.iter_mut().zip(masks) {
-                    *word &= mask;
-                }
-                let words: [[u8; 8]; $words] = transmute!(words);
-                siphash_2_4(secret, words)
+                let words: &[[u8; 8]; $words] = transmute_ref!(self);
+                siphash_2_4_of::<$words>(secret, |nth| {
+                    let mask = match part {
+                        Part::Flow => u64::MAX,
+                        Part::Addresses => ADDRESSES[nth],
+                        Part::Source => SOURCE[nth],
+                    };
+                    u64::from_le_bytes(words[nth]) & u64::from_le(mask)
+                })
             }
         }
     };

@@ -16,6 +16,7 @@
 //! | TCP's handshake and end, UDP's answer, what times out when | [`state`] |
 //! | enter both directions or neither | [`open`] |
 //! | records, the budget of half-open flows, taking back what is over | [`room`] |
+//! | the ports of an address: finding a free one, giving it back | [`ports`] |
 //! | remove both directions, once | [`end`] |
 //! | what the core needs from its tables | [`store`] |
 //!
@@ -32,6 +33,7 @@ pub mod end;
 pub mod event;
 pub mod follow;
 pub mod open;
+pub mod ports;
 pub mod room;
 pub mod state;
 pub mod store;
@@ -43,7 +45,7 @@ mod record;
 pub use datagram::{Datagram, Datagram4, Datagram6};
 pub use entry::{Counts, Entry4, Entry6, Hop, Stamp};
 pub use key::{Ends, Key, Key4, Key6, Part};
-pub use record::{Life, Meta, Phase, Record4, Record6, RecordId, Side};
+pub use record::{Life, Meta, Phase, PortUse, Record4, Record6, RecordId, Side};
 
 use crate::addr::{Address, Ip4, Ip6};
 

@@ -1,12 +1,12 @@
 //! A new flow: both directions entered, or neither.
 //!
-//! The record is drafted first: taken, given a place among the half-open, and filled. Then the keys are claimed,
+//! The record is drafted first: taken, filled, and given a place among the half-open. Then the keys are claimed,
 //! the reply's first: whoever finds the packet's own key finds a whole flow. Nobody ends a flow that is opening,
 //! so what is undone here is still ours.
 
 use super::room::{self, Place};
 use super::store::{EntryCell, Flows, RecordCell, Word};
-use super::{Family, Hop, Key, Life, Meta, Part, Phase, RecordId, Side, Stamp};
+use super::{Family, Hop, Key, Life, Meta, Part, Phase, PortUse, RecordId, Side, Stamp};
 use crate::addr::{L4Port, Zone};
 use crate::hash::HashKey;
 use crate::reason::Reason;
@@ -30,6 +30,10 @@ pub struct Terms {
     pub expected: u32,
     /// TCP: the opener's window shift.
     pub shift: u8,
+    /// Whose the port is that answers come to.
+    pub port: PortUse,
+    /// How long that port is to rest afterwards, where it is the flow's own.
+    pub rest: Seconds,
 }
 
 /// What became of an attempt to enter a draft's keys.
@@ -45,11 +49,19 @@ pub enum Opened {
     Full,
 }
 
+/// Who it is, where the reply's key is taken already.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Rival {
+    /// Perhaps this flow, opened on another CPU at the same moment: both would make the same key.
+    MayBeTheSame,
+    /// Another flow, or a port that rests: the key has a port that was chosen at random.
+    IsAnother,
+}
+
 /// A draft of the flow whose first packet has this key.
 ///
 /// # Errors
-/// [`Reason::FlowTableFull`]: no record is free, nor over. [`Reason::HalfOpenFull`]: no half-open flow has had
-/// its time.
+/// [`Reason::FlowTableFull`]: no record is free, nor over.
 #[inline(never)]
 pub fn draft<F: Family, T: Tables + Flows<F>>(
     t: &T,
@@ -60,19 +72,21 @@ pub fn draft<F: Family, T: Tables + Flows<F>>(
     let Some((id, record)) = room::take(t) else { return Err(Reason::FlowTableFull) };
     let free = record.life().load();
     let life = Life::new(Phase::Opening, Life(free).incarnation().max(1), now);
-    let Some((place, had)) = room::take_place(t, Place::of(id, life.incarnation(), now)) else {
-        room::give(t, id);
-        return Err(Reason::HalfOpenFull);
-    };
-    let Terms { idle, expected, shift } = *terms;
-    let meta = Meta { opened: now, place, expected, next: 0, idle, shifts: [shift, 0], zero: [0; 4] };
+    let Terms { idle, expected, shift, port, rest } = *terms;
+    let meta =
+        Meta { opened: now, place: 0, expected, next: 0, idle, shifts: [shift, 0], rest, port, zero: 0 };
     record.fill(original, &meta);
     record.life().swap(free, life.0);
-    room::make_way(t, had);
     Ok(Draft { id, record, life })
 }
 
-impl<R> Draft<R> {
+impl<R: Copy> Draft<R> {
+    /// The flow's record.
+    #[inline(always)]
+    pub const fn record(&self) -> R {
+        self.record
+    }
+
     /// The keyed hash of a part of the first packet's key.
     #[inline(always)]
     pub fn hash<F: Family>(&self, part: Part, secret: HashKey) -> u64
@@ -80,6 +94,29 @@ impl<R> Draft<R> {
         R: RecordCell<F>,
     {
         self.record.hash(part, secret)
+    }
+
+    /// Whether the flow has a place among the half-open ones.
+    #[inline(always)]
+    pub fn has_place<F: Family>(&self) -> bool
+    where
+        R: RecordCell<F>,
+    {
+        self.record.meta().place != 0
+    }
+
+    /// Takes a place among the half-open flows, whose last owner makes way. `false` where none of them has had its time.
+    #[inline(never)]
+    pub fn take_place<F: Family, T>(&self, t: &T) -> bool
+    where
+        T: Tables + Flows<F, Record = R>,
+        R: RecordCell<F>,
+    {
+        let mine = Place::of(self.id, self.life.incarnation(), self.life.seen());
+        let Some((place, had)) = room::take_place(t, mine) else { return false };
+        self.record.set_place(place);
+        room::make_way(t, had);
+        true
     }
 
     /// Says where answers will come from: they go to where the first packet came from.
@@ -93,14 +130,16 @@ impl<R> Draft<R> {
 
     /// Enters both directions, or neither; after a collision another answer may be tried.
     #[inline(always)]
-    pub fn enter<F: Family, T>(&self, t: &T, [there, back]: [Hop; 2]) -> Opened
+    pub fn enter<F: Family, T>(&self, t: &T, [there, back]: [Hop; 2], rival: Rival) -> Opened
     where
         T: Tables + Flows<F, Record = R>,
         R: RecordCell<F>,
     {
         match t.claim(self.record, Side::Reply, back) {
             Claim::Made => {}
-            Claim::Taken if is_same::<F, T>(t, self.record) => return Opened::Joined,
+            Claim::Taken if rival == Rival::MayBeTheSame && is_same::<F, T>(t, self.record) => {
+                return Opened::Joined;
+            }
             Claim::Taken => return Opened::Collides,
             Claim::NoRoom => return Opened::Full,
         }

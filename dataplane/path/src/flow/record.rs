@@ -7,11 +7,14 @@
 //!    │                │                   │          │    RST ▼ │ traffic         │
 //!    │                │                   │          │          reset              │
 //!    │                ▼                   ▼          ▼            ▼                ▼
-//!    └──────────── undone                 └─── ending: both keys removed ◄─────────┘
+//!    ├──────────── undone                 └─── ending: both keys removed ◄─────────┘
+//!    └── resting: the reply's key alone is kept ◄──┘
 //! ```
 //!
 //! Every arrow is one compare-and-swap of the life word. Who moves it to *ending* owns the flow's end, alone:
-//! it wipes and removes both entries, tells what became of the flow, and gives the record back.
+//! it wipes and removes both entries, tells what became of the flow, and gives the record back. Where the flow held a
+//! port of an ENI, and did not end cleanly, the reply's key stays for a while, wiped: nobody else gets the port
+//! towards this remote, and nothing that still arrives there is let in.
 
 use super::key::{Key4, Key6};
 use crate::time::{Now, Seconds};
@@ -69,11 +72,13 @@ pub enum Phase {
     Ending,
     /// No flow, and the list of free records was too busy to take it. The ageing walk gives it back.
     Lost,
+    /// No flow any more, but its port is not to be used yet towards its remote.
+    Resting,
 }
 
 impl Phase {
     /// Every phase, in the order of its number.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Free,
         Self::Opening,
         Self::New,
@@ -83,6 +88,7 @@ impl Phase {
         Self::Closing,
         Self::Ending,
         Self::Lost,
+        Self::Resting,
     ];
 
     /// Whether packets may follow the flow, and whoever has a reason may end it.
@@ -119,6 +125,7 @@ impl Phase {
             Self::Closing => "closing",
             Self::Ending => "ending",
             Self::Lost => "lost",
+            Self::Resting => "resting",
         }
     }
 
@@ -133,6 +140,7 @@ impl Phase {
             6 => Self::Closing,
             7 => Self::Ending,
             8 => Self::Lost,
+            9 => Self::Resting,
             _ => Self::Free,
         }
     }
@@ -141,8 +149,8 @@ impl Phase {
 /// The word that decides: everything about a flow that changes under several hands.
 ///
 /// ```text
-///  53, 52       51 ── 48    47 ──────── 32   31 ────────────── 0
-/// FIN: r, o      phase        incarnation     last seen (eighths)
+///        55            54          53, 52     51 ── 48   47 ──────── 32   31 ────────────── 0
+/// RST: by reply   FIN: r first   FIN: r, o     phase       incarnation     last seen (eighths)
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(transparent)]
@@ -151,6 +159,8 @@ pub struct Life(pub u64);
 impl Life {
     const PHASE: u32 = 48;
     const FIN: u32 = 52;
+    const FIN_BY_REPLY_FIRST: u64 = 1 << 54;
+    const RESET_BY_REPLY: u64 = 1 << 55;
 
     /// A life in this phase, seen at this moment.
     #[must_use]
@@ -191,7 +201,32 @@ impl Life {
     #[must_use]
     #[inline(always)]
     pub const fn with_fin(self, side: Side) -> Self {
-        Self(self.0 | 1 << (Self::FIN + side as u32))
+        let is_first = matches!(side, Side::Reply) && !self.has_fin(Side::Original);
+        let first = if is_first { Self::FIN_BY_REPLY_FIRST } else { 0 };
+        Self(self.0 | first | 1 << (Self::FIN + side as u32))
+    }
+
+    /// The same, reset by this side.
+    #[must_use]
+    #[inline(always)]
+    pub const fn with_reset(self, side: Side) -> Self {
+        match side {
+            Side::Original => Self(self.0 & !Self::RESET_BY_REPLY),
+            Side::Reply => Self(self.0 | Self::RESET_BY_REPLY),
+        }
+    }
+
+    /// Whether the far end of the reply direction keeps nothing of the connection, so that another one may begin at once
+    /// between the same ends: it said itself that there is none, or it was not the first to close (who is, waits:
+    /// RFC 9293 section 3.6.1).
+    #[must_use]
+    #[inline(always)]
+    pub const fn is_forgotten_there(self) -> bool {
+        match self.phase() {
+            Phase::Closing => self.0 & Self::FIN_BY_REPLY_FIRST == 0,
+            Phase::Reset => self.0 & Self::RESET_BY_REPLY != 0,
+            _ => false,
+        }
     }
 
     /// The same, in another phase.
@@ -233,8 +268,27 @@ pub struct Meta {
     pub idle: Seconds,
     /// TCP: by how much each side's window is to be shifted (RFC 7323 section 2).
     pub shifts: [u8; 2],
+    /// How long its port is to rest after it.
+    pub rest: Seconds,
+    /// Whose the port is that answers come to.
+    pub port: PortUse,
     /// Always zero.
-    pub zero: [u8; 4],
+    pub zero: u8,
+}
+
+/// Whose port it is that a flow's answers come to.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Debug)]
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(transparent)]
+pub struct PortUse(u8);
+
+impl PortUse {
+    /// The sender's: nothing was taken for the flow.
+    pub const NONE: Self = Self(0);
+    /// An ENI's, taken for this flow towards its remote.
+    pub const OWN: Self = Self(1);
+    /// An ENI's, taken for all that the sandbox sends from one UDP port: another flow, whose remote is zero, has it.
+    pub const MAPPED: Self = Self(2);
 }
 
 impl Meta {

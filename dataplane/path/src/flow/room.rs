@@ -5,10 +5,10 @@
 //! place each in a ring; a new flow takes the next place, and the flow that is there makes way if it had
 //! its time. So a flood of SYNs or datagrams runs in its own circle, and can't push out an established flow.
 
-use super::end::{End, end};
+use super::end::{End, end, wake};
 use super::store::{Flows, RecordCell, Room, RoomWord, Word};
 use super::{Family, Life, Meta, Phase, RecordId, state};
-use crate::tables::Tables;
+use crate::tables::{Clock, Tables};
 use crate::time::{Now, Times};
 use crate::verifier::rolled;
 
@@ -91,7 +91,7 @@ pub(super) fn give<F: Family, T: Flows<F>>(t: &T, id: RecordId) {
 
 /// A list's head after a change: the tag tells that it changed though it may look the same.
 #[inline(always)]
-const fn tagged(was: u64, first: u32) -> u64 {
+pub(super) const fn tagged(was: u64, first: u32) -> u64 {
     ((was >> 32).wrapping_add(1) << 32) | first as u64
 }
 
@@ -111,9 +111,10 @@ pub(crate) fn take_back<F: Family, T: Tables + Flows<F>>(t: &T) -> bool {
     false
 }
 
-/// Ends a record's flow if it was silent for too long, or is over and `is_needed`. Gives back a lost record.
+/// Ends a record's flow if it was silent for too long, or is over and `is_needed`; and the rest of its port in the same
+/// way. Gives back a lost record.
 #[inline(always)]
-pub fn age<F: Family, T: Flows<F>>(t: &T, id: RecordId, now: Now, times: &Times, is_needed: bool) -> bool {
+pub fn age<F: Family, T: Clock + Flows<F>>(t: &T, id: RecordId, now: Now, times: &Times, is_needed: bool) -> bool {
     let Some(record) = t.record(id) else { return false };
     let life = Life(record.life().load());
     let phase = life.phase();
@@ -124,10 +125,15 @@ pub fn age<F: Family, T: Flows<F>>(t: &T, id: RecordId, now: Now, times: &Times,
         }
         return false;
     }
+    let meta = record.meta();
+    if matches!(phase, Phase::Resting) {
+        let is_rested = now.since(life.seen()) >= meta.rest.in_eighths();
+        return (is_rested || is_needed) && wake(t, id, record, life);
+    }
     if !phase.is_live() {
         return false;
     }
-    let is_up = state::is_expired(life, record.protocol(), &record.meta(), times, now);
+    let is_up = state::is_expired(life, record.protocol(), &meta, times, now);
     (is_up || is_needed && phase.is_over()) && end(t, id, life, End::of_time(phase))
 }
 
@@ -197,7 +203,7 @@ pub(super) fn take_place<F: Family, T: Flows<F>>(t: &T, mine: Place) -> Option<(
 
 /// Ends the half-open flow that had this place.
 #[inline(always)]
-pub(super) fn make_way<F: Family, T: Flows<F>>(t: &T, had: Place) {
+pub(super) fn make_way<F: Family, T: Clock + Flows<F>>(t: &T, had: Place) {
     let Some(id) = had.record() else { return };
     let Some(record) = t.record(id) else { return };
     for _ in rolled(TRIES) {

@@ -4,7 +4,7 @@
 //! is checked against what both ends said: the handshake ends with the acknowledgement of a number that only
 //! the receiver of the SYN-ACK knows, and a RST counts only within the receiver's window.
 
-use super::{Life, Meta, Phase, Side};
+use super::{Life, Meta, Phase, PortUse, Side};
 use crate::time::{Now, Seconds, Times};
 use crate::wire::{protocol, tcp};
 
@@ -63,7 +63,11 @@ fn reset(life: Life, heard: &Heard, now: Now) -> Move {
         Phase::Answered | Phase::Established => heard.in_window,
         _ => false,
     };
-    if is_believed { Move::To(life.in_phase(Phase::Reset).seen_at(now)) } else { Move::Stay }
+    if is_believed {
+        Move::To(life.in_phase(Phase::Reset).with_reset(heard.side).seen_at(now))
+    } else {
+        Move::Stay
+    }
 }
 
 #[inline(always)]
@@ -125,6 +129,14 @@ pub fn limit(phase: Phase, protocol: u8, idle: Seconds, times: &Times) -> u32 {
 #[inline(always)]
 pub fn is_expired(life: Life, protocol: u8, meta: &Meta, times: &Times, now: Now) -> bool {
     life.phase().is_live() && now.since(life.seen()) >= limit(life.phase(), protocol, meta.idle, times)
+}
+
+/// How long the port of a flow rests that ends in this phase: not at all where the remote keeps nothing of it, or where
+/// the port was taken for more than this flow.
+#[must_use]
+#[inline(always)]
+pub fn rest(life: Life, meta: &Meta) -> Seconds {
+    if meta.port == PortUse::OWN && !life.is_forgotten_there() { meta.rest } else { Seconds(0) }
 }
 
 #[cfg(test)]

@@ -7,7 +7,9 @@ use super::end::End;
 use super::{Counts, Ends, Family, Hop, Life, Meta, Part, RecordId, Side};
 use crate::addr::{L4Port, Zone};
 use crate::hash::HashKey;
+use crate::outbound::Asked;
 use crate::tables::Claim;
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// A 64-bit word that several CPUs change.
 pub trait Word: Copy {
@@ -19,6 +21,56 @@ pub trait Word: Copy {
 
     /// Adds, and returns what was there before.
     fn add(self, number: u64) -> u64;
+
+    /// Sets these bits, and returns what was there before.
+    fn set(self, bits: u64) -> u64;
+
+    /// Clears these bits, and returns what was there before.
+    fn clear(self, bits: u64) -> u64;
+}
+
+/// A set of ports: see [`crate::layout::PortSet`].
+pub trait PortCells: Copy {
+    /// One of its words.
+    type Word: Word;
+
+    /// The word with this number, below [`crate::layout::PORT_SET_WORDS`].
+    fn word(self, nth: u32) -> Self::Word;
+}
+
+/// The number of a set of ports.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct PortSetId(pub u32);
+
+/// Which set of ports, and which of its lives: what is found under a remote.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(transparent)]
+pub struct PortSetRef(u64);
+
+impl PortSetRef {
+    /// No set. A set that is in use has begun a life, so none is called this.
+    pub const NONE: Self = Self(0);
+
+    /// This set, in the life that this word says.
+    #[must_use]
+    #[inline(always)]
+    pub const fn new(id: PortSetId, life: u64) -> Self {
+        Self(life >> 32 << 32 | id.0 as u64)
+    }
+
+    /// The set.
+    #[must_use]
+    #[inline(always)]
+    pub const fn id(self) -> PortSetId {
+        PortSetId(self.0 as u32)
+    }
+
+    /// Whether the set is still in that life.
+    #[must_use]
+    #[inline(always)]
+    pub const fn is_of(self, life: u64) -> bool {
+        self.0 >> 32 == life >> 32
+    }
 }
 
 /// One direction's entry.
@@ -81,6 +133,19 @@ pub trait RecordCell<F: Family>: Copy {
     /// the original direction's packets come from.
     fn answer_from(self, address: F::Address, port: L4Port, zone: Zone);
 
+    /// The same where it is the sender that changes: answers come from where the original direction's packets go to,
+    /// and go to this address, at a port that is yet to be set.
+    fn answer_to(self, address: F::Address, zone: Zone);
+
+    /// Sets the port that answers come to, in a record that is in nobody else's hands.
+    fn set_port(self, port: L4Port);
+
+    /// The port that answers come to.
+    fn port(self) -> L4Port;
+
+    /// Notes the place among the half-open, in a record that is in nobody else's hands.
+    fn set_place(self, place: u32);
+
     /// Notes what the handshake waits for.
     fn expect(self, acknowledgement: u32);
 
@@ -107,6 +172,10 @@ pub enum RoomWord {
     Turn(u32),
     /// One place for a half-open flow.
     Place(u32),
+    /// How many sets of ports were taken that never had been before.
+    FreshPorts,
+    /// The head of the list of free sets of ports: a tag, and the first one's number plus one.
+    FreePorts,
 }
 
 /// How much there is.
@@ -118,6 +187,8 @@ pub struct Room {
     pub pots: u32,
     /// Half-open flows that fit into each pot's ring.
     pub places_in_pot: u32,
+    /// Sets of ports.
+    pub port_sets: u32,
 }
 
 impl Room {
@@ -133,6 +204,8 @@ pub trait Flows<F: Family> {
     type Record: RecordCell<F>;
     /// A word around the records.
     type Word: Word;
+    /// A set of ports.
+    type Ports: PortCells;
 
     /// The entry under this key. By the time it is looked at, the place may be another entry's.
     fn find(&self, key: &F::Key) -> Option<Self::Entry>;
@@ -165,8 +238,34 @@ pub trait Flows<F: Family> {
     /// Notes where they go. What was noted least recently makes way.
     fn note_datagram(&self, key: &F::Key, datagram: &F::Datagram);
 
-    /// Counts the datagrams that are given an identification of Weir's.
-    fn next_datagram(&self) -> u32;
+    /// A number that none of the last 2^32 packets was given.
+    fn next_number(&self) -> u32;
+
+    /// The set of ports towards a record's remote: that of its reply's key, whose port must be zero.
+    fn ports_towards(&self, record: Self::Record) -> PortSetRef;
+
+    /// Makes this the set of ports towards a record's remote, as above, and notes the key in the set. `false` where there
+    /// is one already, or no room.
+    fn enter_ports(&self, record: Self::Record, set: PortSetRef) -> bool;
+
+    /// Makes a set of ports nobody's: its remote, as the set notes it, has none.
+    fn remove_ports(&self, id: PortSetId);
+
+    /// The set of ports with this number.
+    fn ports(&self, id: PortSetId) -> Option<Self::Ports>;
+
+    /// Counts a flow that was refused because no port was free towards a record's remote, as above.
+    fn refused(&self, record: Self::Record);
+
+    /// Notes what a packet asks for that opens a flow outwards, for the next step of its walk.
+    fn ask(&self, note: impl FnOnce(&mut Asked<F::Key, F::Address>));
+
+    /// What the last step noted.
+    fn asked<R>(&self, see: impl FnOnce(&Asked<F::Key, F::Address>) -> R) -> Option<R>;
+
+    /// Runs `body` until it says that it is done, but no more often than this. In the kernel this is a loop that the
+    /// verifier walks once.
+    fn repeat(times: u32, body: impl FnMut() -> bool);
 
     /// Counts a flow that was opened. Flows opened = flows that live + flows that ended.
     fn made(&self);

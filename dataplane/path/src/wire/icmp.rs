@@ -7,6 +7,8 @@ use crate::flow::{V4, V6};
 pub const LEN: usize = 8;
 /// Offset of the checksum from the header's start.
 pub const CHECKSUM: usize = 2;
+/// Offset of a query's identifier from the header's start.
+pub const IDENTIFIER: usize = 4;
 /// How much of a packet's L4 header an error has to quote at least (RFC 792).
 pub const QUOTED: usize = 8;
 
@@ -28,6 +30,10 @@ pub trait Icmp: Network {
     const PORT_UNREACHABLE: [u8; 2];
     /// Not allowed.
     const PROHIBITED: [u8; 2];
+    /// No way leads there.
+    const NO_ROUTE: [u8; 2];
+    /// The host can't be reached; for want of resources, too (RFC 6888 REQ-8).
+    const HOST_UNREACHABLE: [u8; 2];
     /// The most bytes of a packet that an error quotes, so that it reaches everybody (RFC 1812 section 4.3.2.3,
     /// RFC 4443 section 2.4).
     const MOST_QUOTED: usize;
@@ -51,6 +57,8 @@ impl Icmp for V4 {
     const TOO_BIG: [u8; 2] = [3, 4];
     const PORT_UNREACHABLE: [u8; 2] = [3, 3];
     const PROHIBITED: [u8; 2] = [3, 13];
+    const NO_ROUTE: [u8; 2] = [3, 0];
+    const HOST_UNREACHABLE: [u8; 2] = [3, 1];
     const MOST_QUOTED: usize = 576 - ipv4::LEN - LEN;
     const ICMP_SUMS_ADDRESSES: bool = false;
 
@@ -77,6 +85,8 @@ impl Icmp for V6 {
     const TOO_BIG: [u8; 2] = [2, 0];
     const PORT_UNREACHABLE: [u8; 2] = [1, 4];
     const PROHIBITED: [u8; 2] = [1, 1];
+    const NO_ROUTE: [u8; 2] = [1, 0];
+    const HOST_UNREACHABLE: [u8; 2] = [1, 3];
     const MOST_QUOTED: usize = 1280 - ipv6::LEN - LEN;
     const ICMP_SUMS_ADDRESSES: bool = true;
 

@@ -18,7 +18,7 @@ pub struct Quoted<A> {
     pub dst: A,
     /// Offset of its IP header, from the start of the frame.
     pub at: usize,
-    /// Offset of its TCP or UDP header, of which no more than eight bytes may be there.
+    /// Offset of its TCP, UDP or ICMP header, of which no more than eight bytes may be there.
     pub l4_at: usize,
     /// Offset of its L4 checksum; 0 where that was not quoted.
     pub checksum_at: usize,
@@ -26,7 +26,7 @@ pub struct Quoted<A> {
     pub sport: L4Port,
     /// The destination port.
     pub dport: L4Port,
-    /// TCP or UDP.
+    /// TCP, UDP, or ICMP, of which there are queries and their answers: see [`crate::query`].
     pub protocol: u8,
 }
 
@@ -42,21 +42,24 @@ pub trait Quotes: Icmp {
 
 /// The L4 header of a quoted packet.
 #[inline(always)]
-fn ports<P: Packet, A>(
+fn ports<F: Icmp, P: Packet>(
     p: &P,
-    [src, dst]: [A; 2],
+    [src, dst]: [F::Address; 2],
     [at, l4_at, end]: [usize; 3],
     protocol: u8,
-) -> Result<Quoted<A>, Reason> {
+) -> Result<Quoted<F::Address>, Reason> {
+    let is_query = protocol == F::PROTOCOL;
     let checksum = match protocol {
         protocol::TCP => tcp::CHECKSUM,
         protocol::UDP => udp::CHECKSUM,
+        _ if is_query => icmp::CHECKSUM,
         _ => return Err(Reason::IcmpIgnored),
     };
     if l4_at + icmp::QUOTED > end {
         return Err(Reason::BadHeader);
     }
-    let Some([s0, s1, d0, d1]) = p.read(l4_at) else { return Err(Reason::BadHeader) };
+    let ports = if is_query { identifier::<F, P>(p, l4_at) } else { p.read(l4_at) };
+    let Some([s0, s1, d0, d1]) = ports else { return Err(Reason::IcmpIgnored) };
     let checksum_at = if l4_at + checksum + 2 <= end { l4_at + checksum } else { 0 };
     Ok(Quoted {
         src,
@@ -68,6 +71,20 @@ fn ports<P: Packet, A>(
         dport: L4Port([d0, d1]),
         protocol,
     })
+}
+
+/// What stands for the ports of a quoted query, or of the answer to one; `None` for any other message.
+#[inline(always)]
+fn identifier<F: Icmp, P: Packet>(p: &P, at: usize) -> Option<[u8; 4]> {
+    let [a, b] = p.read(at + icmp::IDENTIFIER)?;
+    let kind: [u8; 2] = p.read(at)?;
+    if kind == F::ECHO_REQUEST {
+        Some([a, b, 0, 0])
+    } else if kind == F::ECHO_REPLY {
+        Some([0, 0, a, b])
+    } else {
+        None
+    }
 }
 
 impl Quotes for V4 {
@@ -91,7 +108,7 @@ impl Quotes for V4 {
         if u16::from_be_bytes(fragment) & 0x1fff != 0 {
             return Err(Reason::IcmpIgnored);
         }
-        ports(p, [Ip4(src), Ip4(dst)], [at, at + header_len, end], protocol)
+        ports::<Self, P>(p, [Ip4(src), Ip4(dst)], [at, at + header_len, end], protocol)
     }
 }
 
@@ -120,6 +137,6 @@ impl Quotes for V6 {
         if chain.is_later {
             return Err(Reason::IcmpIgnored);
         }
-        ports(p, [Ip6(transmute!([a, b])), Ip6(transmute!([c, d]))], [at, chain.at, end], chain.protocol)
+        ports::<Self, P>(p, [Ip6(transmute!([a, b])), Ip6(transmute!([c, d]))], [at, chain.at, end], chain.protocol)
     }
 }

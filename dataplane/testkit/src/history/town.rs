@@ -179,6 +179,7 @@ impl Config {
             vips: BTreeSet::new(),
             listeners: BTreeMap::new(),
             groups: self.targets.iter().map(|targets| group(targets)).collect(),
+            ..Image::default()
         };
         for (is_v6, number) in [false, true].into_iter().flat_map(|is_v6| (0..VIPS).map(move |n| (is_v6, n)))
         {

@@ -144,8 +144,8 @@ impl<W: Watch> Listeners for View<'_, W> {
         self.half(half).hash_key
     }
 
-    fn owner(&self, half: Half, vip: &Vip) -> Option<Owner> {
-        self.half(half).owners.get(vip).copied()
+    fn owner(&self, half: Half, vip: &Vip) -> Owner {
+        self.half(half).owners.get(vip).copied().unwrap_or_default()
     }
 
     fn listener(&self, half: Half, listener: &Listener) -> Option<&Forward> {

@@ -34,6 +34,7 @@ pub fn image() -> Image {
         vips: listeners.keys().map(|listener| listener.vip).collect(),
         listeners,
         groups,
+        ..Image::default()
     }
 }
 
