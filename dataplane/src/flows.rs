@@ -10,10 +10,10 @@ use crate::typed_map::TypedMap;
 use aya::maps::MapData;
 use weir_path::addr::{Ip6, Zone};
 use weir_path::flow::{
-    Counts, Ends, Entry4, Entry6, Family, Hop, Key, Key4, Key6, Life, Meta, Phase, Record4, Record6,
+    Counts, Ends, Entry4, Entry6, Family, Hop, Key, Key4, Key6, Life, Meta, Phase, PortUse, Record4, Record6,
     RecordId, Side, Stamp, V4, V6,
 };
-use weir_path::layout::{self, Pot, SHARED_POT};
+use weir_path::layout::{self, PORT_SET_WORDS, PortSet, Pot, SHARED_POT};
 use weir_path::time::{Now, Seconds};
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes};
 
@@ -57,6 +57,38 @@ pub struct Flow {
     pub seen: Now,
     /// How long it may be silent once it is established.
     pub idle: Seconds,
+    /// Whose port it is that its answers come to: `reply.dport`.
+    pub port: PortUse,
+}
+
+/// A port of an ENI that is not to be used yet towards a remote. IPv4 addresses are mapped.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Resting {
+    /// Whether it is of an IPv6 flow.
+    pub is_v6: bool,
+    /// The IP protocol number (RFC 790).
+    pub protocol: u8,
+    /// The VPC.
+    pub zone: Zone,
+    /// What the flow's answers looked like: from the remote, to the ENI.
+    pub reply: Ends<Ip6>,
+    /// Since when it rests.
+    pub since: Now,
+    /// For how long.
+    pub rest: Seconds,
+}
+
+/// How often new flows were refused towards a remote, because no port was free. IPv4 addresses are mapped.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Refused {
+    /// From the remote, to the ENI; without a port there.
+    pub towards: Ends<Ip6>,
+    /// The IP protocol number (RFC 790).
+    pub protocol: u8,
+    /// The VPC.
+    pub zone: Zone,
+    /// How often.
+    pub count: u64,
 }
 
 /// One direction of a flow, as its entry holds it.
@@ -160,6 +192,9 @@ pub struct FlowTable<F: Stored> {
     pots: TypedMap<u32, Pot>,
     places: TypedMap<u32, u64>,
     datagrams: TypedMap<F::Key, F::Datagram>,
+    ports: TypedMap<F::Key, u64>,
+    refused: TypedMap<F::Key, u64>,
+    port_sets: Mapping<PortSet>,
 }
 
 impl<F: Stored> FlowTable<F> {
@@ -170,12 +205,20 @@ impl<F: Stored> FlowTable<F> {
         let mapping = Mapping::new(records.fd(), records.max_entries());
         let mapping =
             mapping.map_err(|source| Error::Table { operation: "mapping", table: records_name, source })?;
+        let sets_name = name("PORT_SETS");
+        let port_sets: TypedMap<u32, PortSet> = TypedMap::new(&sets_name, &open(&sets_name)?)?;
+        let port_sets = Mapping::new(port_sets.fd(), port_sets.max_entries());
+        let port_sets =
+            port_sets.map_err(|source| Error::Table { operation: "mapping", table: sets_name, source })?;
         Ok(Self {
             entries: TypedMap::new(&name("FLOWS"), &open(&name("FLOWS"))?)?,
             records: mapping,
             pots: TypedMap::new(&name("POTS"), &open(&name("POTS"))?)?,
             places: TypedMap::new(&name("PLACES"), &open(&name("PLACES"))?)?,
             datagrams: TypedMap::new(&name("DATAGRAMS"), &open(&name("DATAGRAMS"))?)?,
+            ports: TypedMap::new(&name("PORTS"), &open(&name("PORTS"))?)?,
+            refused: TypedMap::new(&name("REFUSED"), &open(&name("REFUSED"))?)?,
+            port_sets,
         })
     }
 
@@ -195,7 +238,13 @@ impl<F: Stored> FlowTable<F> {
     }
 
     fn each(&self) -> impl Iterator<Item = FlowState<F::Key>> {
-        (0..self.records.len()).filter_map(|number| self.read(RecordId(number)))
+        (0..self.used()).filter_map(|number| self.read(RecordId(number)))
+    }
+
+    /// How many records were ever taken: behind them there is nothing. All, where that can't be read.
+    fn used(&self) -> u32 {
+        let shared = self.pots.get(&SHARED_POT).ok().flatten();
+        shared.map_or(self.records.len(), |[fresh, ..]| fresh.min(self.records.len().into()) as u32)
     }
 
     /// Every live flow, and what each direction carried. Programs are not disturbed.
@@ -262,6 +311,48 @@ impl<F: Stored> FlowTable<F> {
         Ok(flows)
     }
 
+    /// Every port that rests.
+    pub(crate) fn resting(&self) -> Vec<Resting> {
+        let read = |number| F::record(&self.records.get(number)?).into();
+        let records = (0..self.used()).filter_map(read);
+        let resting = records.filter(|(life, ..): &(Life, [F::Key; 2], Meta)| life.phase() == Phase::Resting);
+        resting
+            .map(|(life, [_, reply], meta)| Resting {
+                is_v6: F::IS_V6,
+                protocol: reply.protocol(),
+                zone: reply.zone(),
+                reply: reply.ends().mapped(),
+                since: life.seen(),
+                rest: meta.rest,
+            })
+            .collect()
+    }
+
+    /// How often each remote was refused a port.
+    pub(crate) fn refused(&self) -> Result<Vec<Refused>, Error> {
+        let refused = self.refused.read_all()?.into_iter();
+        let to_refused = |(key, count): (F::Key, u64)| Refused {
+            towards: key.ends().mapped(),
+            protocol: key.protocol(),
+            zone: key.zone(),
+            count,
+        };
+        Ok(refused.map(to_refused).collect())
+    }
+
+    /// Takes what is known of crowded remotes away, as if it had never been: for tests. Only where no program runs.
+    pub(crate) fn forget_ports(&self) -> Result<(), Error> {
+        let ports: Vec<_> = self.ports.read_all()?.into_iter().map(|(key, _)| key).collect();
+        self.ports.remove_all(&ports)?;
+        for number in 0..self.port_sets.len() {
+            self.port_sets.set(number, &[0; PORT_SET_WORDS as usize]);
+        }
+        let mut shared = self.pots.get(&SHARED_POT)?.unwrap_or_default();
+        let [_, _, fresh, free, ..] = &mut shared;
+        (*fresh, *free) = (0, 0);
+        self.pots.set(&SHARED_POT, &shared)
+    }
+
     /// Every key in the hash.
     pub(crate) fn keys(&self) -> Result<Vec<F::Key>, Error> {
         let mut keys = Vec::new();
@@ -316,6 +407,9 @@ impl<F: Stored> FlowTable<F> {
         self.entries.remove_all(&self.keys()?)?;
         let datagrams: Vec<_> = self.datagrams.read_all()?.into_iter().map(|(key, _)| key).collect();
         self.datagrams.remove_all(&datagrams)?;
+        let refused: Vec<_> = self.refused.read_all()?.into_iter().map(|(key, _)| key).collect();
+        self.refused.remove_all(&refused)?;
+        self.forget_ports()?;
         let used = self.pots.get(&SHARED_POT)?.map_or(0, |[fresh, ..]| fresh as u32);
         let empty = F::Record::new_zeroed();
         (0..used.min(self.records.len())).for_each(|number| self.records.set(number, &empty));
@@ -337,7 +431,8 @@ impl<F: Stored> FlowTable<F> {
         let hash = entries * element + entries.next_power_of_two() * BUCKET;
         let records = u64::from(self.records.len()) * size_of::<F::Record>() as u64;
         let places = u64::from(self.places.max_entries()) * size_of::<u64>() as u64;
-        (hash + records + places) / u64::from(self.records.len().max(1))
+        let sets = u64::from(self.port_sets.len()) * size_of::<PortSet>() as u64;
+        (hash + records + places + sets) / u64::from(self.records.len().max(1))
     }
 }
 
@@ -355,6 +450,7 @@ impl<K: Key> FlowState<K> {
             opened: self.meta.opened,
             seen: self.life.seen(),
             idle: self.meta.idle,
+            port: self.meta.port,
         }
     }
 }

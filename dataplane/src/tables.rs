@@ -5,7 +5,7 @@ mod interfaces;
 
 use crate::counters::{self, Counters};
 use crate::error::Error;
-use crate::flows::{Around, Flow, FlowId, FlowState, FlowTable, Stored};
+use crate::flows::{Around, Flow, FlowId, FlowState, FlowTable, Refused, Resting, Stored};
 use crate::image::Image;
 use crate::pins::Pins;
 use crate::sys::{self, Mapping};
@@ -100,6 +100,33 @@ impl Tables {
         let v4 = self.v4.list().into_iter().map(|flow| flow.to_flow(false));
         let v6 = self.v6.list().into_iter().map(|flow| flow.to_flow(true));
         v4.chain(v6).collect()
+    }
+
+    /// Every port of an ENI that rests. Programs are not disturbed, and nothing is asked of the kernel.
+    #[must_use]
+    pub fn resting(&self) -> Vec<Resting> {
+        let (mut resting, v6) = (self.v4.resting(), self.v6.resting());
+        resting.extend(v6);
+        resting
+    }
+
+    /// How often new flows were refused, by remote; those that were refused longest ago may be missing.
+    ///
+    /// # Errors
+    /// [`Error::Table`].
+    pub fn refused(&self) -> Result<Vec<Refused>, Error> {
+        let mut refused = self.v4.refused()?;
+        refused.extend(self.v6.refused()?);
+        Ok(refused)
+    }
+
+    /// Takes what is known of crowded remotes away, as if it had never been: for tests and benchmarks. Only where no
+    /// program runs.
+    ///
+    /// # Errors
+    /// [`Error::Table`].
+    pub fn forget_ports<F: Held>(&self) -> Result<(), Error> {
+        F::table(self).forget_ports()
     }
 
     /// Every flow, with what both directions carried. Programs are not disturbed.

@@ -78,7 +78,10 @@ pub fn find_port<F: Steps, P: Packet, T: Tables + Flows<F>>(p: &mut P, t: &T) ->
 }
 
 #[inline(always)]
-fn open_flow<F: Steps, T: Tables + Flows<F>>(t: &T, asked: &Asked<F::Key, F::Address>) -> Result<Next, Reason> {
+fn open_flow<F: Steps, T: Tables + Flows<F>>(
+    t: &T,
+    asked: &Asked<F::Key, F::Address>,
+) -> Result<Next, Reason> {
     let mut drafted = Err(Reason::FlowTableFull);
     for _ in rolled(1 + ROOM_MADE) {
         drafted = draft::<F, T>(t, &asked.key, &asked.terms);

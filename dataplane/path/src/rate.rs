@@ -56,6 +56,14 @@ mod tests {
         fn add(self, number: u64) -> u64 {
             self.replace(self.get().wrapping_add(number))
         }
+
+        fn set(self, bits: u64) -> u64 {
+            self.replace(self.get() | bits)
+        }
+
+        fn clear(self, bits: u64) -> u64 {
+            self.replace(self.get() & !bits)
+        }
     }
 
     fn taken(word: &Cell<u64>, now: Now, a_second: u32, tries: u32) -> usize {

@@ -110,7 +110,9 @@ pub(crate) fn spare_the_host<F: Steps, P: Packet, T: Tables>(
     from: From,
     why: Reason,
 ) -> Reason {
-    let Some(here) = t.arrival(p.vlan()).filter(|_| from == From::Uplink && is_spared(why)) else { return why };
+    let Some(here) = t.arrival(p.vlan()).filter(|_| from == From::Uplink && is_spared(why)) else {
+        return why;
+    };
     let vip = Vip { address: F::destination(p).mapped(), zone: here.zone };
     if t.owner(t.live(), &vip) == Owner::HOST { Reason::HostsOwn } else { why }
 }

@@ -32,8 +32,8 @@ use crate::reason::{Reason, Verdict};
 use crate::steps::{Next, Steps};
 use crate::tables::{Egress, Interface, Tables};
 use crate::translate;
-use crate::wire::{Ethernet, Ip, Network, Segment, ethernet, ipv4};
 use crate::way::{departure, departure_asking, in_use};
+use crate::wire::{Ethernet, Ip, Network, Segment, ethernet, ipv4};
 use crate::{odd, outbound, query, relay, tell, unknown};
 
 /// Which side a packet comes in from.

@@ -29,7 +29,12 @@ pub(crate) fn hop<F: Network, T: Tables>(
 
 /// The neighbour that `dst` is reached by, past the gateway: itself, or the one that a route of the VPC names.
 #[inline(always)]
-pub(crate) fn neighbour<F: Network, T: Tables>(t: &T, half: Half, out: &Interface, dst: F::Address) -> Option<F::Address> {
+pub(crate) fn neighbour<F: Network, T: Tables>(
+    t: &T,
+    half: Half,
+    out: &Interface,
+    dst: F::Address,
+) -> Option<F::Address> {
     if F::is_on_link(out, dst) {
         return Some(dst);
     }

@@ -262,7 +262,8 @@ fn keep_mapping<F: Family, T: Tables + Flows<F>>(t: &T, stamp: Stamp) {
         let life = Life(held.life().load());
         let is_its = life.incarnation() == mapping.stamp.incarnation() && life.phase().is_live();
         let is_answered = phase == Phase::Established || life.phase() == Phase::Established;
-        let next = life.in_phase(if is_answered { Phase::Established } else { life.phase() }).seen_at(t.now());
+        let next =
+            life.in_phase(if is_answered { Phase::Established } else { life.phase() }).seen_at(t.now());
         if !is_its || held.life().swap(life.0, next.0) {
             if is_its && life.phase().is_half_open() && is_answered {
                 room::leave_place(t, mapping.stamp.record(), life.incarnation(), &held.meta());

@@ -287,8 +287,7 @@ fn wipe<F: Family, T: Flows<F>>(set: T::Ports, source: &Source) {
         false
     });
     set.word(PORT_SET_USED).clear(u64::MAX);
-    let (first, end) =
-        (u32::from(source.first.0), u32::from(source.first.0) + u32::from(source.blocks));
+    let (first, end) = (u32::from(source.first.0), u32::from(source.first.0) + u32::from(source.blocks));
     let mut group = 0;
     T::repeat(GROUPS, || {
         let full = set.word(FULL_BLOCKS + group);

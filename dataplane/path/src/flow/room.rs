@@ -114,7 +114,13 @@ pub(crate) fn take_back<F: Family, T: Tables + Flows<F>>(t: &T) -> bool {
 /// Ends a record's flow if it was silent for too long, or is over and `is_needed`; and the rest of its port in the same
 /// way. Gives back a lost record.
 #[inline(always)]
-pub fn age<F: Family, T: Clock + Flows<F>>(t: &T, id: RecordId, now: Now, times: &Times, is_needed: bool) -> bool {
+pub fn age<F: Family, T: Clock + Flows<F>>(
+    t: &T,
+    id: RecordId,
+    now: Now,
+    times: &Times,
+    is_needed: bool,
+) -> bool {
     let Some(record) = t.record(id) else { return false };
     let life = Life(record.life().load());
     let phase = life.phase();

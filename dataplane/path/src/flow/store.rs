@@ -47,6 +47,18 @@ pub struct PortSetId(pub u32);
 #[repr(transparent)]
 pub struct PortSetRef(u64);
 
+impl From<u64> for PortSetRef {
+    fn from(word: u64) -> Self {
+        Self(word)
+    }
+}
+
+impl From<PortSetRef> for u64 {
+    fn from(set: PortSetRef) -> Self {
+        set.0
+    }
+}
+
 impl PortSetRef {
     /// No set. A set that is in use has begun a life, so none is called this.
     pub const NONE: Self = Self(0);

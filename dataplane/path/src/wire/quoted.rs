@@ -137,6 +137,11 @@ impl Quotes for V6 {
         if chain.is_later {
             return Err(Reason::IcmpIgnored);
         }
-        ports::<Self, P>(p, [Ip6(transmute!([a, b])), Ip6(transmute!([c, d]))], [at, chain.at, end], chain.protocol)
+        ports::<Self, P>(
+            p,
+            [Ip6(transmute!([a, b])), Ip6(transmute!([c, d]))],
+            [at, chain.at, end],
+            chain.protocol,
+        )
     }
 }

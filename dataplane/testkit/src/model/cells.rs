@@ -1,9 +1,9 @@
 //! The path's cells over the model: every method is one access past the watcher.
 
-use super::flows::{EntryAt, Kept, RecordAt, Which, WordAt};
+use super::flows::{EntryAt, FlowModel, Kept, RecordAt, Which, WordAt};
 use super::watch::{Op, Watch};
 use weir_path::addr::{L4Port, Zone};
-use weir_path::flow::store::{EntryCell, RecordCell};
+use weir_path::flow::store::{EntryCell, PortCells, PortSetId, RecordCell};
 use weir_path::flow::{Counts, Ends, Hop, Key, Meta, Part, Side};
 use weir_path::hash::HashKey;
 
@@ -107,6 +107,38 @@ impl<'a, F: Kept, W: Watch> RecordCell<F> for RecordAt<'a, F, W> {
         });
     }
 
+    fn answer_to(self, address: F::Address, zone: Zone) {
+        self.watch.access(Op::WriteRecord, || {
+            self.table.write(self.id, |record| {
+                let original = record.key(Side::Original);
+                let Ends { dst, dport, .. } = original.ends();
+                let ends = Ends { src: dst, dst: address, sport: dport, dport: L4Port::new(0) };
+                record.keys = [original, F::Key::new(ends, original.protocol(), zone)];
+            });
+        });
+    }
+
+    fn set_port(self, port: L4Port) {
+        self.watch.access(Op::WriteRecord, || {
+            self.table.write(self.id, |record| {
+                let [original, reply] = record.keys;
+                let ends = Ends { dport: port, ..reply.ends() };
+                record.keys = [original, F::Key::new(ends, reply.protocol(), reply.zone())];
+            });
+        });
+    }
+
+    fn port(self) -> L4Port {
+        let number = || self.table.read(self.id).key(Side::Reply).ends().dport.number();
+        L4Port::new(self.watch.access(Op::ReadRecord, number))
+    }
+
+    fn set_place(self, place: u32) {
+        self.watch.access(Op::WriteRecord, || {
+            self.table.write(self.id, |record| record.meta.place = place);
+        });
+    }
+
     fn expect(self, acknowledgement: u32) {
         self.watch.access(Op::WriteRecord, || {
             self.table.write(self.id, |record| record.meta.expected = acknowledgement);
@@ -128,5 +160,30 @@ impl<'a, F: Kept, W: Watch> RecordCell<F> for RecordAt<'a, F, W> {
 
     fn link(self, next: u32) {
         self.watch.access(Op::Link, || self.table.write(self.id, |record| record.meta.next = next));
+    }
+}
+
+/// A set of ports.
+#[derive(Debug)]
+pub struct PortsAt<'a, F: Kept, W> {
+    pub(super) table: &'a FlowModel<F>,
+    pub(super) watch: &'a W,
+    pub(super) id: PortSetId,
+}
+
+impl<F: Kept, W> Clone for PortsAt<'_, F, W> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<F: Kept, W> Copy for PortsAt<'_, F, W> {}
+
+impl<'a, F: Kept, W: Watch> PortCells for PortsAt<'a, F, W> {
+    type Word = WordAt<'a, F, W>;
+
+    fn word(self, nth: u32) -> Self::Word {
+        let Self { table, watch, id } = self;
+        WordAt { table, watch, which: Which::Port(id, nth) }
     }
 }

@@ -7,8 +7,10 @@ use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use weir_dataplane::FamilySizes;
 use weir_dataplane::flows::{FlowState, SideState, Stored};
-use weir_path::flow::store::{Room, RoomWord, Word};
-use weir_path::flow::{Ends, Hop, Key, Life, Meta, RecordId, Side, Stamp, V4, V6};
+use weir_path::flow::store::{PortSetId, PortSetRef, Room, RoomWord, Word};
+use weir_path::flow::{Ends, Hop, Key, Life, Meta, Phase, RecordId, Side, Stamp, V4, V6};
+use weir_path::layout::FLOWS_A_PORT_SET;
+use weir_path::outbound::Asked;
 use weir_path::tables::Claim;
 use weir_path::time::Now;
 use zerocopy::FromZeros;
@@ -59,6 +61,16 @@ pub struct FlowModel<F: Kept> {
     pub(super) next_to_age: Cell<u32>,
     /// Where fragments without ports go.
     pub(super) datagrams: RefCell<BTreeMap<F::Key, F::Datagram>>,
+    /// Which set of ports each remote has.
+    pub(super) port_sets: RefCell<BTreeMap<F::Key, PortSetRef>>,
+    /// The words of sets of ports that are not zero.
+    port_words: RefCell<BTreeMap<(PortSetId, u32), u64>>,
+    /// Where the walk over sets of ports stands.
+    pub(super) next_ports: Cell<u32>,
+    /// How often each remote was refused a port.
+    pub(super) refused: RefCell<BTreeMap<F::Key, u64>>,
+    /// What a packet asks for, between two steps.
+    pub(super) asked: RefCell<Asked<F::Key, F::Address>>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -79,7 +91,12 @@ impl<F: Kept> FlowModel<F> {
     pub(super) fn new(sizes: FamilySizes, pots: u32) -> Self {
         let FamilySizes { flows, half_open } = sizes;
         Self {
-            room: Room { records: flows, pots, places_in_pot: (half_open / pots).max(1) },
+            room: Room {
+                records: flows,
+                pots,
+                places_in_pot: (half_open / pots).max(1),
+                port_sets: (flows / FLOWS_A_PORT_SET).max(1),
+            },
             keys: RefCell::default(),
             elements: RefCell::default(),
             removed: RefCell::default(),
@@ -87,6 +104,11 @@ impl<F: Kept> FlowModel<F> {
             words: RefCell::default(),
             next_to_age: Cell::new(0),
             datagrams: RefCell::default(),
+            port_sets: RefCell::default(),
+            port_words: RefCell::default(),
+            next_ports: Cell::new(0),
+            refused: RefCell::default(),
+            asked: RefCell::default(),
         }
     }
 
@@ -201,11 +223,18 @@ impl<F: Kept> FlowModel<F> {
         self.keys.borrow().len()
     }
 
-    /// Records that no list holds and no flow has: how many will never be taken again.
+    /// How many ports rest.
+    #[must_use]
+    pub fn resting(&self) -> usize {
+        self.records.borrow().values().filter(|record| record.life.phase() == Phase::Resting).count()
+    }
+
+    /// Records that no list holds, no flow has, and no port that rests: how many will never be taken again.
     #[must_use]
     pub fn leaked(&self) -> usize {
         let fresh = self.used() as usize;
-        let used = self.records.borrow().values().filter(|record| record.life.phase().is_live()).count();
+        let is_used = |phase: Phase| phase.is_live() || phase == Phase::Resting;
+        let used = self.records.borrow().values().filter(|record| is_used(record.life.phase())).count();
         let free = (0..self.room.pots).map(|pot| self.free_in(pot)).sum::<usize>();
         fresh.saturating_sub(used + free)
     }
@@ -233,6 +262,10 @@ impl<F: Kept> FlowModel<F> {
         words.iter().filter(|(which, word)| matches!(which, RoomWord::Place(_)) && **word != 0).count()
     }
 
+    fn port_word(&self, id: PortSetId, nth: u32) -> u64 {
+        self.port_words.borrow().get(&(id, nth)).copied().unwrap_or_default()
+    }
+
     fn word(&self, which: RoomWord) -> u64 {
         self.words.borrow().get(&which).copied().unwrap_or_default()
     }
@@ -244,7 +277,9 @@ impl<F: Kept> FlowModel<F> {
         let words = self.words.borrow();
         let mut words = words.iter().filter(|(_, word)| **word != 0);
         write!(to, "{entries:?}{elements:?}{:?}{:?}", self.removed.borrow(), self.records.borrow())?;
-        write!(to, "{:?}", self.datagrams.borrow())?;
+        write!(to, "{:?}{:?}", self.datagrams.borrow(), self.port_sets.borrow())?;
+        let port_words = self.port_words.borrow();
+        port_words.iter().filter(|(_, word)| **word != 0).try_for_each(|word| write!(to, "{word:?}"))?;
         words.try_for_each(|word| write!(to, "{word:?}"))
     }
 }
@@ -302,6 +337,8 @@ pub enum Which {
     Life(RecordId),
     /// Around the records.
     Room(RoomWord),
+    /// In a set of ports.
+    Port(PortSetId, u32),
 }
 
 impl<F: Kept, W: Watch> WordAt<'_, F, W> {
@@ -310,6 +347,7 @@ impl<F: Kept, W: Watch> WordAt<'_, F, W> {
             Which::Stamp(_) => [Op::LoadStamp, Op::SwapStamp, Op::SwapStamp],
             Which::Life(_) => [Op::LoadLife, Op::SwapLife, Op::SwapLife],
             Which::Room(_) => [Op::LoadWord, Op::SwapWord, Op::AddWord],
+            Which::Port(..) => [Op::PortWord; 3],
         }
     }
 
@@ -318,14 +356,16 @@ impl<F: Kept, W: Watch> WordAt<'_, F, W> {
             Which::Stamp(at) => self.table.element(at).side.stamp.0,
             Which::Life(id) => self.table.read(id).life.0,
             Which::Room(which) => self.table.word(which),
+            Which::Port(id, nth) => self.table.port_word(id, nth),
         }
     }
 
-    fn set(self, to: u64) {
+    fn put(self, to: u64) {
         match self.which {
             Which::Stamp(at) => self.table.write_side(at, |side| side.stamp = Stamp(to)),
             Which::Life(id) => self.table.write(id, |record| record.life = Life(to)),
             Which::Room(which) => drop(self.table.words.borrow_mut().insert(which, to)),
+            Which::Port(id, nth) => drop(self.table.port_words.borrow_mut().insert((id, nth), to)),
         }
     }
 }
@@ -341,7 +381,7 @@ impl<F: Kept, W: Watch> Word for WordAt<'_, F, W> {
         self.watch.access(swap, || {
             let is_it = self.get() == from;
             if is_it {
-                self.set(to);
+                self.put(to);
             }
             is_it
         })
@@ -351,7 +391,25 @@ impl<F: Kept, W: Watch> Word for WordAt<'_, F, W> {
         let [.., add] = self.ops();
         self.watch.access(add, || {
             let was = self.get();
-            self.set(was.wrapping_add(number));
+            self.put(was.wrapping_add(number));
+            was
+        })
+    }
+
+    fn set(self, bits: u64) -> u64 {
+        let [.., add] = self.ops();
+        self.watch.access(add, || {
+            let was = self.get();
+            self.put(was | bits);
+            was
+        })
+    }
+
+    fn clear(self, bits: u64) -> u64 {
+        let [.., add] = self.ops();
+        self.watch.access(add, || {
+            let was = self.get();
+            self.put(was & !bits);
             was
         })
     }

@@ -1,5 +1,6 @@
 //! The tables as one packet sees them that comes in by one device on one CPU.
 
+use super::cells::PortsAt;
 use super::flows::{EntryAt, FlowModel, RecordAt, Which, WordAt};
 use super::watch::{Op, Quiet, Watch};
 use super::{Configuration, Held, Model};
@@ -9,11 +10,13 @@ use weir_dataplane::image::{MAX_CONNECTORS, MAX_INTERFACES, Route};
 use weir_path::Reason;
 use weir_path::addr::{IfIndex, InterfaceId, Ip6, Mac, Zone};
 use weir_path::flow::end::{End, end};
+use weir_path::flow::ports::tend;
 use weir_path::flow::room::age;
-use weir_path::flow::store::{Flows, RecordCell, Room, RoomWord, Word};
+use weir_path::flow::store::{Flows, PortSetId, PortSetRef, RecordCell, Room, RoomWord, Word};
 use weir_path::flow::{Counts, Hop, Life, RecordId, Side};
 use weir_path::hash::HashKey;
 use weir_path::layout::{ENDED_IN_A_STEP, LOOKED_AT_IN_A_STEP};
+use weir_path::outbound::Asked;
 use weir_path::packet::VlanTag;
 use weir_path::rate;
 use weir_path::tables::{
@@ -76,8 +79,17 @@ impl<'a, W: Watch> View<'a, W> {
 
     /// One step of ageing, as the programs' timer takes it.
     pub fn age_step(&self) {
+        self.tend_family::<weir_path::flow::V4>();
+        self.tend_family::<weir_path::flow::V6>();
         self.age_family::<weir_path::flow::V4>();
         self.age_family::<weir_path::flow::V6>();
+    }
+
+    fn tend_family<F: Held>(&self) {
+        let table = F::table(self.model);
+        let id = PortSetId(table.next_ports.get());
+        table.next_ports.set(if id.0 + 1 < table.room.port_sets { id.0 + 1 } else { 0 });
+        tend::<F, Self>(self, id, self.now());
     }
 
     fn age_family<F: Held>(&self) {
@@ -224,6 +236,7 @@ impl<'a, F: Held, W: Watch> Flows<F> for View<'a, W> {
     type Entry = EntryAt<'a, F, W>;
     type Record = RecordAt<'a, F, W>;
     type Word = WordAt<'a, F, W>;
+    type Ports = PortsAt<'a, F, W>;
 
     fn find(&self, key: &F::Key) -> Option<Self::Entry> {
         let (table, watch) = (F::table(self.model), self.watch);
@@ -264,7 +277,7 @@ impl<'a, F: Held, W: Watch> Flows<F> for View<'a, W> {
         let is_there = match which {
             RoomWord::Place(number) => number < table.room.pots * table.room.places_in_pot,
             RoomWord::Free(pot) | RoomWord::Turn(pot) => pot < table.room.pots,
-            RoomWord::Fresh | RoomWord::Hand => true,
+            RoomWord::Fresh | RoomWord::Hand | RoomWord::FreshPorts | RoomWord::FreePorts => true,
         };
         is_there.then_some(WordAt { table, watch, which: Which::Room(which) })
     }
@@ -281,12 +294,63 @@ impl<'a, F: Held, W: Watch> Flows<F> for View<'a, W> {
         });
     }
 
-    fn next_datagram(&self) -> u32 {
+    fn next_number(&self) -> u32 {
         self.watch.access(Op::Datagram, || {
             let count = self.model.datagrams.get();
             self.model.datagrams.set(count.wrapping_add(1));
             count
         })
+    }
+
+    fn ports_towards(&self, record: Self::Record) -> PortSetRef {
+        let table: &FlowModel<F> = F::table(self.model);
+        let key = table.key_of(record.id, Side::Reply);
+        let read = || u64::from(table.port_sets.borrow().get(&key).copied().unwrap_or_default());
+        PortSetRef::from(self.watch.access(Op::Ports, read))
+    }
+
+    fn enter_ports(&self, record: Self::Record, set: PortSetRef) -> bool {
+        let table: &FlowModel<F> = F::table(self.model);
+        let key = table.key_of(record.id, Side::Reply);
+        self.watch.access(Op::Ports, || {
+            let mut sets = table.port_sets.borrow_mut();
+            let is_new = !sets.contains_key(&key);
+            if is_new {
+                sets.insert(key, set);
+            }
+            is_new
+        })
+    }
+
+    fn remove_ports(&self, id: PortSetId) {
+        let table: &FlowModel<F> = F::table(self.model);
+        self.watch.access(Op::Ports, || table.port_sets.borrow_mut().retain(|_, set| set.id() != id));
+    }
+
+    fn ports(&self, id: PortSetId) -> Option<Self::Ports> {
+        let (table, watch) = (F::table(self.model), self.watch);
+        (id.0 < table.room.port_sets).then_some(PortsAt { table, watch, id })
+    }
+
+    fn refused(&self, record: Self::Record) {
+        let table: &FlowModel<F> = F::table(self.model);
+        let key = table.key_of(record.id, Side::Reply);
+        self.watch.access(Op::Tell, || *table.refused.borrow_mut().entry(key).or_default() += 1);
+    }
+
+    fn ask(&self, note: impl FnOnce(&mut Asked<F::Key, F::Address>)) {
+        let table: &FlowModel<F> = F::table(self.model);
+        note(&mut table.asked.borrow_mut());
+    }
+
+    fn asked<R>(&self, see: impl FnOnce(&Asked<F::Key, F::Address>) -> R) -> Option<R> {
+        let table: &FlowModel<F> = F::table(self.model);
+        let asked = *table.asked.borrow();
+        Some(see(&asked))
+    }
+
+    fn repeat(times: u32, mut body: impl FnMut() -> bool) {
+        (0..times).any(|_| body());
     }
 
     fn made(&self) {
@@ -321,8 +385,22 @@ impl Word for Bucket<'_> {
     }
 
     fn add(self, number: u64) -> u64 {
+        self.replace(|was| was.wrapping_add(number))
+    }
+
+    fn set(self, bits: u64) -> u64 {
+        self.replace(|was| was | bits)
+    }
+
+    fn clear(self, bits: u64) -> u64 {
+        self.replace(|was| was & !bits)
+    }
+}
+
+impl Bucket<'_> {
+    fn replace(self, is: impl FnOnce(u64) -> u64) -> u64 {
         let was = self.load();
-        self.model.buckets.borrow_mut().insert(self.id, was.wrapping_add(number));
+        self.model.buckets.borrow_mut().insert(self.id, is(was));
         was
     }
 }

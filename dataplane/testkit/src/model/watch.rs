@@ -64,6 +64,10 @@ pub enum Op {
     Learn,
     /// The note of a fragmented datagram is read or written, or such datagrams are counted.
     Datagram,
+    /// Which set of ports a remote has is read or written.
+    Ports,
+    /// A word of a set of ports is read, or changed.
+    PortWord,
     /// An answer is taken from what may be said.
     Bucket,
     /// A packet is counted, in a counter that is never read by the path.
