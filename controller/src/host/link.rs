@@ -2,11 +2,13 @@
 
 use super::error::HostError;
 use futures_util::{StreamExt, TryStreamExt};
-use rtnetlink::Handle;
+use rtnetlink::{Handle, LinkUnspec};
 use rtnetlink::packet_core::{NLM_F_REQUEST, NetlinkMessage, NetlinkPayload};
 use rtnetlink::packet_route::RouteNetlinkMessage;
 use rtnetlink::packet_route::address::{AddressAttribute, AddressMessage};
-use rtnetlink::packet_route::link::{InfoKind, LinkAttribute, LinkInfo, LinkMessage, LinkXdp};
+use rtnetlink::packet_route::link::{
+    InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkMessage, LinkXdp,
+};
 use rtnetlink::packet_route::nsid::{NsidAttribute, NsidMessage};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -25,6 +27,8 @@ pub struct Device {
     pub mac: Mac,
     /// The longest IP packet that it takes.
     pub mtu: u32,
+    /// Whether it is up, as far as that is its owner's to say.
+    pub is_up: bool,
     /// What it is.
     pub kind: Kind,
     /// The XDP programs on it.
@@ -81,6 +85,13 @@ pub(super) async fn devices(handle: &Handle) -> Result<BTreeMap<IfIndex, Device>
     Ok(messages.iter().map(device).map(|device| (device.ifindex, device)).collect())
 }
 
+/// Brings a device up.
+pub(super) async fn bring_up(handle: &Handle, device: IfIndex) -> Result<(), HostError> {
+    let up = LinkUnspec::new_with_index(device.0).up().build();
+    let error = |source| HostError::Request { doing: "bringing a device up", source: Box::new(source) };
+    handle.link().set(up).execute().await.map_err(error)
+}
+
 /// Every address of the namespace, and the device it is on.
 pub(super) async fn addresses(handle: &Handle) -> Result<Vec<(Ip6, IfIndex)>, HostError> {
     let error = |source| HostError::Request { doing: "listing the addresses", source: Box::new(source) };
@@ -110,6 +121,7 @@ fn device(message: &LinkMessage) -> Device {
         name: String::new(),
         mac: Mac::default(),
         mtu: 0,
+        is_up: message.header.flags.contains(LinkFlags::Up),
         kind: Kind::Physical,
         xdp: BTreeSet::new(),
     };

@@ -4,21 +4,25 @@
 //! the pair is in a namespace of its own; [`Host::slot`] goes from one end to the other.
 
 mod error;
+mod filters;
 mod link;
 mod namespace;
+mod ports;
 mod resolve;
 mod sys;
 
 pub use error::HostError;
+pub use filters::Filter;
 pub use link::{Device, Kind, NamespaceId};
 pub use namespace::{Namespace, gro_is_on};
+pub use ports::FreePorts;
 pub use resolve::{Devices, Resolved};
 
 use crate::config::SlotName;
 use futures_util::StreamExt;
 use rtnetlink::{Handle, MulticastGroup, new_connection, new_multicast_connection};
 use std::cell::OnceCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use weir_path::addr::{IfIndex, Ip6};
 
@@ -105,6 +109,46 @@ impl Host {
     /// [`HostError::Request`].
     pub async fn addresses(&self) -> Result<Vec<(Ip6, IfIndex)>, HostError> {
         link::addresses(&self.handle).await
+    }
+
+    /// Brings a device up.
+    ///
+    /// # Errors
+    /// [`HostError::Request`].
+    pub async fn bring_up(&self, device: IfIndex) -> Result<(), HostError> {
+        link::bring_up(&self.handle, device).await
+    }
+
+    /// The MACs that devices let in besides their own.
+    ///
+    /// # Errors
+    /// [`HostError::Request`].
+    pub async fn filters(&self) -> Result<BTreeSet<Filter>, HostError> {
+        filters::list(&self.handle).await
+    }
+
+    /// Lets a device take frames for a MAC. One that it takes already is no error.
+    ///
+    /// # Errors
+    /// [`HostError::Request`].
+    pub async fn add_filter(&self, filter: Filter) -> Result<(), HostError> {
+        filters::add(&self.handle, filter).await
+    }
+
+    /// Takes a filter away. One that is gone is no error.
+    ///
+    /// # Errors
+    /// [`HostError::Request`].
+    pub async fn remove_filter(&self, filter: Filter) -> Result<(), HostError> {
+        filters::remove(&self.handle, filter).await
+    }
+
+    /// The ports that the host leaves free at present.
+    ///
+    /// # Errors
+    /// [`HostError::Ports`].
+    pub fn free_ports(&self) -> Result<FreePorts, HostError> {
+        ports::free_ports()
     }
 
     /// What slots are looked for in.

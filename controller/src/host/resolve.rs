@@ -34,7 +34,10 @@ impl Resolved {
     /// The devices that were found.
     #[must_use]
     pub fn devices(&self) -> Devices {
-        Devices { wanted: self.wanted.clone(), slots: self.slots.clone() }
+        let mut slots = self.slots.clone();
+        // One that is brought up, or down, is the same one.
+        slots.values_mut().for_each(|slot| slot.device.is_up = true);
+        Devices { wanted: self.wanted.clone(), slots }
     }
 }
 
