@@ -107,7 +107,9 @@ pub enum HostError {
         kind: Kind,
     },
     /// The ports in use can't be read.
-    #[error("cannot tell which ports this host uses: reading {path} failed: {source}; mount /proc, or use enis = \"own\"")]
+    #[error(
+        "cannot tell which ports this host uses: reading {path} failed: {source}; mount /proc, or use enis = \"own\""
+    )]
     Ports {
         /// The file.
         path: String,
