@@ -12,7 +12,7 @@ use tracing::{info, warn};
 use weir_dataplane::flows::{FlowId, FlowState};
 use weir_dataplane::image::Image;
 use weir_dataplane::others::Ours;
-use weir_dataplane::{AttachPoint, Attachment, Dataplane, Error, Tables};
+use weir_dataplane::{AttachPoint, Attachment, Dataplane, Error, Origin, Tables};
 use weir_path::addr::{IfIndex, InterfaceId};
 use weir_path::flow::{Stamp, V4, V6};
 use weir_path::hash::HashKey;
@@ -149,6 +149,9 @@ fn run(dataplane: &mut Dataplane, step: &Step, resolved: &Resolved) -> Result<()
         Step::Attach(ifindex, point) => {
             let origin = dataplane.attach(attachment(*ifindex, *point))?;
             info!(%ifindex, ?point, ?origin, "attached");
+            if *point == Point::Slot && origin == Origin::New {
+                report_up_before(*ifindex, resolved);
+            }
         }
         Step::Detach(ifindex, point) => {
             dataplane.detach(attachment(*ifindex, *point))?;
@@ -203,6 +206,16 @@ fn enable_gro(ifindex: IfIndex, resolved: &Resolved) -> Result<(), RunError> {
         info!(device = sandbox.name, namespace = %sandbox.namespace, "turned GRO on at the sandbox's end");
     }
     Ok(())
+}
+
+/// What a sandbox sends before its program is there is led by the kernel's own tables.
+fn report_up_before(ifindex: IfIndex, resolved: &Resolved) {
+    let mut on_device = resolved.slots.iter().filter(|(_, slot)| slot.device.ifindex == ifindex);
+    if let Some((name, _)) = on_device.find(|(_, slot)| slot.device.is_up) {
+        info!(
+            "slot {name} was up before Weir's program was on it: what it sent until now was the kernel's. Leave the device down; it is brought up"
+        );
+    }
 }
 
 fn numbered(

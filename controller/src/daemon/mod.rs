@@ -8,20 +8,21 @@
 
 mod apply;
 mod capabilities;
+mod error;
 mod signals;
 
 pub use capabilities::CapabilityError;
+pub use error::RunError;
 
-use crate::config::{Config, Document, Invalid};
+use crate::config::{Config, Document};
 use crate::get::{Room, mebibytes, rooms};
-use crate::host::{Devices, Host, HostError, Resolved};
+use crate::host::{Devices, Host, Resolved};
 use crate::neighbours::{self, Neighbours};
 use crate::store::{Held, Store, StoreError};
 use apply::Applied;
 use sd_notify::NotifyState;
 use signals::{Signal, Signals};
 use std::collections::BTreeSet;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::time::{Interval, MissedTickBehavior, interval};
@@ -31,45 +32,6 @@ use weir_path::hash::HashKey;
 
 /// How often to look whether a slot that is no longer wanted has emptied, and to try again what failed.
 const TICK: Duration = Duration::from_secs(10);
-
-/// Why the daemon could not start, or go on.
-#[derive(Debug, thiserror::Error)]
-pub enum RunError {
-    /// The file can't be read.
-    #[error("cannot read {}: {source}; name a configuration that is there and may be read", path.display())]
-    Unreadable {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
-    /// The file says something that can't be.
-    #[error("{}", .0.rendered())]
-    Invalid(Invalid),
-    /// The file asks for what takes a restart.
-    #[error(
-        "[dataplane] changed, which takes a restart: `weir stop`, then `weir run`; the configuration in force stays"
-    )]
-    NeedsRestart,
-    /// The state folder can't be used.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// The host can't be asked.
-    #[error(transparent)]
-    Host(#[from] HostError),
-    /// The dataplane refused.
-    #[error(transparent)]
-    Dataplane(#[from] weir_dataplane::Error),
-    /// There is no way to get there.
-    #[error(transparent)]
-    Plan(#[from] crate::plan::PlanError),
-    /// A right is missing.
-    #[error(transparent)]
-    Capabilities(#[from] CapabilityError),
-    /// A signal handler can't be set up.
-    #[error("cannot listen for signals: {0}")]
-    Signals(io::Error),
-}
 
 /// Reads and checks a configuration, with the host where that is asked for. Nothing is touched.
 ///
@@ -131,7 +93,7 @@ pub async fn run(path: &Path) -> Result<(), RunError> {
         _held: held,
     };
     daemon.report_left_out(&resolved);
-    if let Err(why) = daemon.put_in_force(&resolved) {
+    if let Err(why) = daemon.put_in_force(&resolved).await {
         return Err(daemon.give_up(why));
     }
     daemon.save(&resolved);
@@ -236,7 +198,7 @@ impl Daemon {
         let resolved = resolve(&document, &config, &self.host).await?;
         let (old_document, old_config) =
             (std::mem::replace(&mut self.document, document), std::mem::replace(&mut self.config, config));
-        if let Err(why) = self.put_in_force(&resolved) {
+        if let Err(why) = self.put_in_force(&resolved).await {
             (self.document, self.config) = (old_document, old_config);
             return Err(why);
         }
@@ -259,7 +221,7 @@ impl Daemon {
             // Most events are of devices that nobody named, or of what was done just now.
             self.clear_away(&resolved)
         } else {
-            self.put_in_force(&resolved).map(|()| self.save(&resolved))
+            self.put_in_force(&resolved).await.map(|()| self.save(&resolved))
         };
         match settled {
             Ok(()) => {}
@@ -286,14 +248,25 @@ impl Daemon {
         Ok(())
     }
 
-    fn put_in_force(&mut self, resolved: &Resolved) -> Result<(), RunError> {
+    async fn put_in_force(&mut self, resolved: &Resolved) -> Result<(), RunError> {
         // Where it fails, all of it is tried again.
         (self.in_force, self.unsettled) = (None, true);
         let Applied { unsettled } = apply::apply(&mut self.dataplane, &self.config, self.hash_key, resolved)?;
         self.unsettled = unsettled;
         self.in_force = Some(resolved.devices());
         self.speak(resolved);
+        self.bring_up(resolved).await;
         Ok(())
+    }
+
+    /// Brings slots' devices up, now that their programs are on them: so a sandbox's first frame meets one.
+    async fn bring_up(&mut self, resolved: &Resolved) {
+        for device in resolved.down() {
+            if let Err(error) = self.host.bring_up(device).await {
+                (self.in_force, self.unsettled) = (None, true);
+                warn!("device {device} of a slot stays down, trying again later: {error}");
+            }
+        }
     }
 
     /// Tells the neighbours what is new. A configuration is in force whether they hear of it or not.

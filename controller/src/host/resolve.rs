@@ -4,7 +4,7 @@ use super::{Device, Host, HostError, Kind, SlotDevice, Surroundings, device_name
 use crate::config::{At, Config, Listener, Problem, SlotName, TargetGroup, Uplink, UplinkHook};
 use crate::plan::{Point, Wanted, WantedSlot, WantedUplink};
 use miette::SourceSpan;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use weir_dataplane::others::Ours;
 use weir_path::addr::{Address, IfIndex, Ip6, Zone};
@@ -31,6 +31,13 @@ pub struct Devices {
 }
 
 impl Resolved {
+    /// The slots' devices that are down.
+    pub fn down(&self) -> impl Iterator<Item = IfIndex> {
+        let down: BTreeSet<_> =
+            self.slots.values().filter(|it| !it.device.is_up).map(|it| it.device.ifindex).collect();
+        down.into_iter()
+    }
+
     /// The devices that were found.
     #[must_use]
     pub fn devices(&self) -> Devices {
