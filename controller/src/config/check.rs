@@ -29,6 +29,9 @@ pub(crate) fn check(draft: &Draft, problems: &mut Problems) -> Option<Config> {
         uplinks: all(uplinks)?,
         groups: all(groups)?,
         listeners: all(listeners)?,
+        subnets: Vec::new(),
+        connectors: Vec::new(),
+        slots: Vec::new(),
     })
 }
 
@@ -98,7 +101,7 @@ fn check_vpcs(draft: &Draft, problems: &mut Problems) -> Vec<Vpc> {
                 .and_at(other.name.at, "and this one"),
             );
         }
-        vpcs.push(Vpc { name: name.clone(), zone });
+        vpcs.push(Vpc { name: name.clone(), zone, routes: Vec::new() });
     }
     vpcs
 }

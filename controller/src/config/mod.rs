@@ -25,9 +25,12 @@ mod uplinks;
 mod values;
 
 pub use model::{
-    Answers, At, Config, DataplaneSection, Listener, NETNS_DIR, OwnAddress, Protocol, Sandbox, Sandbox6,
-    Share, SlotName, Stickiness, Target, TargetGroup, Timeouts, Transport, Uplink, UplinkHook, Vpc,
+    AddressRange, Addresses, Answers, At, Config, Connector, ConnectorKey, ConnectorSettings,
+    DataplaneSection, EniKind, EniMac, Family, Listener, NETNS_DIR, OwnAddress, Prefix, Protocol, Sandbox,
+    Sandbox6, Share, SlotBinding, SlotName, Stickiness, Subnet, SubnetPrefix, Target, TargetGroup, Timeouts,
+    Transport, UdpMapping, Uplink, UplinkHook, Vpc, VpcRoute,
 };
+pub(crate) use model::{MAPPED_BITS, address, number};
 pub use problem::{Invalid, Problem};
 pub(crate) use values::{ANY, parse_hash_key};
 

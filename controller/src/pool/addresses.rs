@@ -1,0 +1,1 @@
+//! Which addresses of a subnet are given, and which can be.
