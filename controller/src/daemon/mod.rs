@@ -272,7 +272,10 @@ impl Daemon {
     /// Tells the neighbours what is new. A configuration is in force whether they hear of it or not.
     fn speak(&mut self, resolved: &Resolved) {
         match apply::uplinks_in_force(self.dataplane.tables()) {
-            Ok(uplinks) => self.neighbours.renew(&self.config, &resolved.wanted, &uplinks, &self.dataplane),
+            Ok(uplinks) => {
+                let claims = neighbours::claims(&self.config, &resolved.wanted);
+                self.neighbours.renew(&claims, &uplinks, &self.dataplane);
+            }
             Err(error) => warn!("neighbours are not told what is new: {error}"),
         }
     }
