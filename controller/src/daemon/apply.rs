@@ -4,6 +4,7 @@ use super::RunError;
 use crate::compile;
 use crate::config::{Config, SlotName};
 use crate::host::{Resolved, SlotDevice, name_of};
+use crate::pool::{Facts, Pool};
 use crate::plan::{self, Observed, Plan, Point, Step};
 use crate::store::SlotRecord;
 use std::collections::{BTreeMap, BTreeSet};
@@ -34,9 +35,11 @@ pub(super) fn apply(
     let observed = observe(dataplane)?;
     let plan = plan::plan(&resolved.wanted, &config.sandbox, config.answers, &observed)?;
     let slots = numbered(&resolved.slots, &plan.slots);
-    let image = compile::compile(config, hash_key, &slots);
+    let numbers =
+        compile::Numbers { slots, uplinks: plan.uplinks.clone(), enis: plan.enis.clone() };
+    let image = compile::compile(config, hash_key, &Pool::default(), &Facts::default(), &numbers);
     let epoch = all_or_nothing(dataplane, &plan, &observed, resolved, &image)?;
-    info!(epoch, listeners = config.listeners.len(), slots = slots.len(), "configuration applied");
+    info!(epoch, listeners = config.listeners.len(), slots = numbers.slots.len(), "configuration applied");
     if let Err(error) = report_others(&config.dataplane.pin_dir, &plan, &observed) {
         warn!("cannot tell who else is on the devices: {error}");
     }

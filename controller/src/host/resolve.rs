@@ -10,7 +10,7 @@ use weir_dataplane::others::Ours;
 use weir_path::addr::{Address, IfIndex, Ip6, Zone};
 use weir_path::layout::MAX_IFINDEX;
 use weir_path::packet::VlanTag;
-use weir_path::tables::Delivery;
+use weir_path::tables::{ConnectorId, Delivery};
 
 /// The configuration's devices, found. What has a problem is left out of the rest.
 #[derive(Debug, Default)]
@@ -57,8 +57,8 @@ impl Host {
         let around = self.surroundings().await?;
         let mut resolved = Resolved::default();
         let pin_dir = &config.dataplane.pin_dir;
-        for uplink in &config.uplinks {
-            let wanted = wanted_uplink(uplink, &around.devices)
+        for (place, uplink) in config.uplinks.iter().enumerate() {
+            let wanted = wanted_uplink(place, uplink, &around.devices)
                 .and_then(|(wanted, device)| has_room(uplink, &wanted, device, pin_dir).map(|()| wanted));
             match wanted {
                 Ok(wanted) => resolved.wanted.uplinks.push(wanted),
@@ -104,7 +104,12 @@ impl Host {
         }
         let delivery = if is_veth { Delivery::VETH_PEER } else { Delivery::TRANSMIT };
         if !into.wanted.slots.iter().any(|known| known.ifindex == ifindex) {
-            into.wanted.slots.push(WantedSlot { ifindex, delivery, mtu: found.device.mtu });
+            into.wanted.slots.push(WantedSlot {
+                ifindex,
+                delivery,
+                mtu: found.device.mtu,
+                connector: ConnectorId::NONE,
+            });
         }
         into.slots.insert(slot.value.clone(), found);
     }
@@ -158,6 +163,7 @@ fn hosts_own(
 }
 
 fn wanted_uplink<'d>(
+    place: usize,
     uplink: &Uplink,
     devices: &'d BTreeMap<IfIndex, Device>,
 ) -> Result<(WantedUplink, &'d Device), Problem> {
@@ -183,6 +189,7 @@ fn wanted_uplink<'d>(
         UplinkHook::Tc => Point::Tc,
     };
     let wanted = WantedUplink {
+        place,
         ifindex: device.ifindex,
         mac: device.mac,
         zone: uplink.zone,
@@ -191,6 +198,8 @@ fn wanted_uplink<'d>(
         mtu: uplink.mtu.map_or(device.mtu, |most| most.min(device.mtu)),
         own: uplink.own.map(|own| own.value),
         own6: uplink.own6.map(|own| own.value),
+        gateway: None,
+        gateway6: None,
     };
     Ok((wanted, device))
 }

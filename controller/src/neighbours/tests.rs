@@ -46,6 +46,7 @@ impl Voice for Wire {
 fn wanted(devices: &[u32]) -> Wanted {
     let zone = config(SMALL).vpcs[0].zone;
     let uplink = |device: &u32| WantedUplink {
+        place: 0,
         ifindex: IfIndex(*device),
         mac: MAC,
         zone,
@@ -54,8 +55,10 @@ fn wanted(devices: &[u32]) -> Wanted {
         mtu: 1_500,
         own: None,
         own6: None,
+        gateway: None,
+        gateway6: None,
     };
-    Wanted { uplinks: devices.iter().map(uplink).collect(), slots: vec![] }
+    Wanted { uplinks: devices.iter().map(uplink).collect(), slots: vec![], enis: vec![] }
 }
 
 fn claimed(devices: &[u32]) -> BTreeSet<Claim> {
