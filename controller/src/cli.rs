@@ -94,6 +94,8 @@ enum CliError {
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error(transparent)]
+    Filters(#[from] daemon::FilterError),
+    #[error(transparent)]
     Dataplane(#[from] weir_dataplane::Error),
     #[error("cannot {doing}: {source}")]
     System { doing: &'static str, source: io::Error },
@@ -195,6 +197,7 @@ fn stop(config: &Path, release: bool) -> Result<(), CliError> {
     // Held, so that no daemon starts on what is being taken away.
     let _held = store.hold()?;
     let released = weir_dataplane::release(&section.pin_dir)?;
+    runtime()?.block_on(daemon::remove_filters(&store))?;
     store.forget()?;
     say(&format!("released {} programs and {} tables", released.links, released.maps))
 }

@@ -19,4 +19,5 @@ pub mod host;
 mod neighbours;
 pub mod plan;
 pub mod pool;
+mod ports;
 pub mod store;

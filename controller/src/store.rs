@@ -1,10 +1,11 @@
 //! What must survive the process, in one folder: the locks, the last good configuration, the hash key, which slot has
-//! which number, and which MACs devices were told to let in.
+//! which number, the pool of ENIs, and which MACs devices were told to let in.
 //!
 //! Files are replaced whole: written beside, synced, renamed. A crash leaves the old one or the new one.
 
 use crate::config::{Document, parse_hash_key};
 use crate::host::Filter;
+use crate::pool::Pool;
 use nix::fcntl::{Flock, FlockArg};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -20,6 +21,7 @@ const EVENTS_LOCK: &str = "events-lock";
 const LAST_GOOD: &str = "last-good.toml";
 const HASH_KEY: &str = "hash-key";
 const SLOTS: &str = "slots.json";
+const ENIS: &str = "enis.json";
 const FILTERS: &str = "filters.json";
 
 /// Why the state folder can't be used.
@@ -167,10 +169,7 @@ impl Store {
             let what = || "it holds no 32 hex digits".to_owned();
             return parse_hash_key(text.trim()).ok_or_else(|| StoreError::Damaged { path, what: what() });
         }
-        let mut key = [0; 16];
-        File::open("/dev/urandom")
-            .and_then(|mut random| random.read_exact(&mut key))
-            .map_err(file_error("reading", Path::new("/dev/urandom")))?;
+        let key = random::<16>()?;
         let text: String = key.iter().map(|byte| format!("{byte:02x}")).collect();
         self.replace(HASH_KEY, text.as_bytes())?;
         Ok(HashKey(key))
@@ -183,6 +182,26 @@ impl Store {
     pub fn save(&self, document: &Document, slots: &[SlotRecord]) -> Result<(), StoreError> {
         self.write_json(SLOTS, slots)?;
         self.replace(LAST_GOOD, document.text.as_bytes())
+    }
+
+    /// Keeps the pool of ENIs; written before anything is made of it.
+    ///
+    /// # Errors
+    /// [`StoreError::File`].
+    pub fn save_pool(&self, pool: &Pool) -> Result<(), StoreError> {
+        self.write_json(ENIS, pool)
+    }
+
+    /// The pool of ENIs that was kept last; an empty one where there was none.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn pool(&self) -> Result<Pool, StoreError> {
+        let known: Option<Pool> = self.read_json(ENIS)?;
+        match known {
+            Some(pool) => Ok(pool),
+            None => Ok(Pool { seed: u64::from_ne_bytes(random()?), ..Pool::default() }),
+        }
     }
 
     /// Keeps which MACs devices were told to let in; written before they are told.
@@ -227,7 +246,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::File`].
     pub fn forget(&self) -> Result<(), StoreError> {
-        for name in [LAST_GOOD, SLOTS, FILTERS] {
+        for name in [LAST_GOOD, SLOTS, ENIS, FILTERS] {
             let path = self.path(name);
             match fs::remove_file(&path) {
                 Err(source) if source.kind() != io::ErrorKind::NotFound => {
@@ -290,6 +309,15 @@ fn holder(lock: &mut File) -> String {
         Ok(_) => pid,
         Err(_) => "unknown".into(),
     }
+}
+
+fn random<const N: usize>() -> Result<[u8; N], StoreError> {
+    const RANDOM: &str = "/dev/urandom";
+    let mut bytes = [0; N];
+    File::open(RANDOM)
+        .and_then(|mut random| random.read_exact(&mut bytes))
+        .map_err(file_error("reading", Path::new(RANDOM)))?;
+    Ok(bytes)
 }
 
 fn read(path: &Path) -> Result<Option<String>, StoreError> {
@@ -370,7 +398,12 @@ mod tests {
         let filters = BTreeSet::from([Filter { device: IfIndex(7), mac: Mac([6, 0, 0, 0, 0, 1]) }]);
         store.save_filters(&filters).unwrap();
         assert_eq!(store.filters().unwrap(), filters);
+        let pool = store.pool().unwrap();
+        assert_ne!(pool.seed, store.pool().unwrap().seed, "one that was not kept is made anew");
+        store.save_pool(&pool).unwrap();
+        assert_eq!(store.pool().unwrap(), pool);
         store.forget().unwrap();
         assert!(store.slots().unwrap().is_empty() && store.filters().unwrap().is_empty());
+        assert_ne!(store.pool().unwrap(), pool);
     }
 }

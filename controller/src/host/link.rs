@@ -75,12 +75,24 @@ impl fmt::Display for Kind {
 }
 
 pub(super) async fn devices(handle: &Handle) -> Result<BTreeMap<IfIndex, Device>, HostError> {
-    let messages: Vec<LinkMessage> =
-        handle.link().get().execute().try_collect().await.map_err(|source| HostError::Request {
-            doing: "listing the devices",
-            source: Box::new(source),
-        })?;
-    Ok(messages.iter().map(device).map(|device| (device.ifindex, device)).collect())
+    Ok(list(handle).await?.iter().map(device).map(|device| (device.ifindex, device)).collect())
+}
+
+/// How many packets each device was sent.
+pub(super) async fn received(handle: &Handle) -> Result<BTreeMap<IfIndex, u64>, HostError> {
+    let packets = |message: &LinkMessage| {
+        message.attributes.iter().find_map(|attribute| match attribute {
+            LinkAttribute::Stats64(stats) => Some(stats.rx_packets),
+            _ => None,
+        })
+    };
+    let messages = list(handle).await?;
+    Ok(messages.iter().filter_map(|it| Some((IfIndex(it.header.index), packets(it)?))).collect())
+}
+
+async fn list(handle: &Handle) -> Result<Vec<LinkMessage>, HostError> {
+    let error = |source| HostError::Request { doing: "listing the devices", source: Box::new(source) };
+    handle.link().get().execute().try_collect().await.map_err(error)
 }
 
 /// Brings a device up.

@@ -15,10 +15,10 @@ pub use error::HostError;
 pub use filters::Filter;
 pub use link::{Device, Kind, NamespaceId};
 pub use namespace::{Namespace, gro_is_on};
-pub use ports::FreePorts;
 pub use resolve::{Devices, Resolved};
 
 use crate::config::SlotName;
+use crate::pool::FreePorts;
 use futures_util::StreamExt;
 use rtnetlink::{Handle, MulticastGroup, new_connection, new_multicast_connection};
 use std::cell::OnceCell;
@@ -109,6 +109,14 @@ impl Host {
     /// [`HostError::Request`].
     pub async fn addresses(&self) -> Result<Vec<(Ip6, IfIndex)>, HostError> {
         link::addresses(&self.handle).await
+    }
+
+    /// How many packets each device was sent: a veth's or TAP's by its sandbox.
+    ///
+    /// # Errors
+    /// [`HostError::Request`].
+    pub async fn received(&self) -> Result<BTreeMap<IfIndex, u64>, HostError> {
+        link::received(&self.handle).await
     }
 
     /// Brings a device up.

@@ -4,6 +4,7 @@
 //! piece of whole [`PortBlock`]s is the ENI's.
 
 use super::HostError;
+use crate::pool::FreePorts;
 use std::collections::BTreeSet;
 use std::fs;
 use std::io;
@@ -20,15 +21,6 @@ const SOCKETS: [&str; 4] = [
     "/proc/thread-self/net/udp",
     "/proc/thread-self/net/udp6",
 ];
-
-/// A piece of the port space.
-#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
-pub struct FreePorts {
-    /// Its first block.
-    pub first: PortBlock,
-    /// How many blocks it has; 0 where nothing is free.
-    pub blocks: u16,
-}
 
 /// The longest piece that the host uses nothing of at present.
 pub(super) fn free_ports() -> Result<FreePorts, HostError> {

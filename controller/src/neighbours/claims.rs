@@ -1,9 +1,10 @@
 //! Which addresses are Weir's on which link, and what a device must let in for them.
 
 use super::frames::{Station, multicast_mac, solicited_nodes};
-use crate::config::Config;
+use crate::config::{Config, EniKind};
 use crate::host::Filter;
-use crate::plan::Wanted;
+use crate::plan::{Wanted, WantedUplink};
+use crate::pool::{EniId, Pool};
 use std::collections::{BTreeMap, BTreeSet};
 use weir_path::addr::{Address, IfIndex, Ip6, Mac};
 
@@ -18,8 +19,8 @@ pub(crate) struct Claim {
     pub(crate) address: Ip6,
 }
 
-/// Each VIP on every uplink of its VPC, and each uplink's own addresses there. Those of ENIs are not among them.
-pub(crate) fn claims(config: &Config, wanted: &Wanted) -> BTreeSet<Claim> {
+/// Each VIP on every uplink of its VPC, each uplink's own addresses there, and those of the ENIs on it.
+pub(crate) fn claims(config: &Config, wanted: &Wanted, pool: &Pool) -> BTreeSet<Claim> {
     let mut claims = BTreeSet::new();
     for uplink in &wanted.uplinks {
         let vips = config.listeners.iter().filter(|it| it.zone == uplink.zone).map(|it| it.address.value);
@@ -28,8 +29,27 @@ pub(crate) fn claims(config: &Config, wanted: &Wanted) -> BTreeSet<Claim> {
         let station = Station { mac: uplink.mac, vlan: uplink.vlan };
         let device = uplink.ifindex;
         claims.extend(vips.chain(own).chain(own6).map(|address| Claim { device, station, address }));
+        for (station, addresses) in enis(uplink, wanted, pool) {
+            claims.extend(addresses.map(|address| Claim { device, station, address }));
+        }
     }
     claims
+}
+
+/// Who the ENIs on an uplink are, and their addresses. The host speaks for its own.
+fn enis(
+    uplink: &WantedUplink,
+    wanted: &Wanted,
+    pool: &Pool,
+) -> impl Iterator<Item = (Station, impl Iterator<Item = Ip6>)> {
+    let here: BTreeSet<EniId> =
+        wanted.enis.iter().filter(|it| it.uplink == uplink.place).map(|it| it.id).collect();
+    let own =
+        pool.enis().filter(move |(entry, eni)| entry.key.enis == EniKind::Own && here.contains(&eni.id));
+    own.map(|(entry, eni)| {
+        let station = Station { mac: eni.mac(&entry.key).unwrap_or(uplink.mac), vlan: uplink.vlan };
+        (station, eni.addresses.iter().map(|it| it.address))
+    })
 }
 
 /// What uplinks' devices must let in besides their own MACs: the stations that Weir is there, and the groups that

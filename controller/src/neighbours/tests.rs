@@ -5,6 +5,7 @@ use crate::config::OwnAddress;
 use crate::config::tests::{SMALL, config};
 use crate::host::Filter;
 use crate::plan::{Point, Wanted, WantedUplink};
+use crate::pool::Pool;
 use std::cell::{Cell, RefCell};
 use weir_path::addr::{Address, InterfaceId, Ip4, Ip6};
 use weir_path::tables::{ConnectorId, Egress};
@@ -62,7 +63,7 @@ fn wanted(devices: &[u32]) -> Wanted {
 }
 
 fn claimed(devices: &[u32]) -> BTreeSet<Claim> {
-    claims(&config(SMALL), &wanted(devices))
+    claims(&config(SMALL), &wanted(devices), &Pool::default())
 }
 
 fn with_gateway() -> Interface {
@@ -96,7 +97,7 @@ fn an_own_address_is_announced_on_its_uplink_alone() {
     let (mut neighbours, wire) = (Neighbours::default(), Wire::default());
     let mut wanted = wanted(&[2, 3]);
     wanted.uplinks[0].own = Some(OwnAddress { address: OWN, prefix_len: 24, gateway: None });
-    neighbours.renew(&claims(&config(SMALL), &wanted), &[], &wire);
+    neighbours.renew(&claims(&config(SMALL), &wanted, &Pool::default()), &[], &wire);
     let devices: Vec<_> = wire.heard.take().into_iter().map(|(device, _)| device.0).collect();
     assert_eq!(devices, [2, 2, 3]);
 }
@@ -145,7 +146,8 @@ fn a_gateway_that_stays_is_not_asked_for_again_at_a_reload_and_one_that_changes_
     assert_eq!(renew(Interface { mtu: 1_400, ..with_gateway() }), 0);
     assert_eq!(renew(Interface { gateway: Ip4([10, 0, 0, 2]), ..with_gateway() }), 1);
     let gateway6 = Ip6([0xfe; 16]);
-    assert_eq!(renew(Interface { gateway6, gateway: Ip4::default(), ..with_gateway() }), 1);
+    let v6_alone = Interface { gateway: Ip4::default(), local6: Ip6([0xfd; 16]), gateway6, ..with_gateway() };
+    assert_eq!(renew(v6_alone), 1);
 }
 
 /// An ENI beside [`with_gateway`].

@@ -1,0 +1,246 @@
+//! The pool of ENIs in the loop: what the host and the tables say goes into a step; the state that comes out is written
+//! down, and only then is anything made of it.
+//!
+//! ```text
+//!   host, tables ──► facts, usage ──► step ──► enis.json ──► plan, image
+//!                    every beat                where it changed
+//! ```
+
+use super::RunError;
+use crate::config::Config;
+use crate::host::{Host, Resolved};
+use crate::pool::{
+    ConnectorState, Eni, EniState, Entry, Facts, Moment, Note, Pool, Seen, UplinkFacts, Usage, step,
+};
+use crate::ports::{self, Refusals};
+use crate::store::{Store, StoreError};
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+use tracing::{info, warn};
+use weir_dataplane::{Error, Tables};
+use weir_path::addr::IfIndex;
+use weir_path::packet::VlanTag;
+use weir_path::tables::ConnectorId;
+
+/// How often ports in use are counted.
+pub(super) const BEAT: Duration = Duration::from_millis(250);
+/// One part in so many of the time may go into counting: a table of millions of flows is counted less often.
+const SHARE: u32 = 10;
+/// When a connector was last used is written down with this precision, in seconds: not for every packet.
+const USED_PRECISION: u64 = 3_600;
+
+/// Between two counts that say how fast ports are used up.
+const SLOPE: Duration = Duration::from_secs(1);
+
+/// The pool, and what its steps are made of.
+pub(super) struct Enis {
+    /// As it is now.
+    pub(super) pool: Pool,
+    /// What was last known of the host.
+    pub(super) facts: Facts,
+    /// As it was last written down, but for what does not matter.
+    written: Option<Pool>,
+    counted: Counted,
+    /// How many packets the slots have sent whose ENIs were given back.
+    sent: BTreeMap<IfIndex, u64>,
+}
+
+/// The ports in use, now and a while ago.
+struct Counted {
+    now: Usage,
+    /// One or two [`SLOPE`]s ago.
+    before: Option<Usage>,
+    /// What is `before` next, and since when.
+    next: Option<(Instant, Usage)>,
+    refusals: Option<Refusals>,
+    /// Not again before then.
+    due: Instant,
+}
+
+/// What a step has changed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Change {
+    /// Nothing that matters.
+    None,
+    /// What is to be written down, but not the tables.
+    Written,
+    /// The tables too.
+    Tables,
+}
+
+impl Enis {
+    /// The pool as a daemon left it.
+    pub(super) fn kept(store: &Store) -> Result<Self, StoreError> {
+        Ok(Self {
+            pool: store.pool()?,
+            facts: Facts::default(),
+            written: None,
+            counted: Counted {
+                now: Usage::new(ports::now()),
+                before: None,
+                next: None,
+                refusals: None,
+                due: Instant::now(),
+            },
+            sent: BTreeMap::new(),
+        })
+    }
+
+    /// Whether there is anything to look after.
+    pub(super) fn are_wanted(&self, config: &Config) -> bool {
+        !config.connectors.is_empty() || !self.pool.entries.is_empty()
+    }
+
+    /// Looks at the host: uplinks, their devices' own addresses, and the ports that it leaves free.
+    pub(super) async fn look(
+        &mut self,
+        config: &Config,
+        resolved: &Resolved,
+        host: &Host,
+        tables: &Tables,
+    ) -> Result<(), RunError> {
+        if !self.are_wanted(config) {
+            return Ok(());
+        }
+        let (addresses, ports) = (host.addresses().await?, host.free_ports()?);
+        let facts = |place| {
+            let Some(uplink) = resolved.wanted.uplinks.iter().find(|it| it.place == place) else {
+                return UplinkFacts::default();
+            };
+            let on_device = addresses.iter().filter(|(_, on)| *on == uplink.ifindex);
+            // The host has them on the device itself, so on its untagged frames.
+            let own = on_device.filter(|_| uplink.vlan == VlanTag::NONE).map(|(address, _)| *address);
+            UplinkFacts { is_there: true, addresses: own.collect(), ports }
+        };
+        self.facts.uplinks = (0..config.uplinks.len()).map(facts).collect();
+        let recorded = tables.interfaces()?.into_iter().map(|it| it.connector);
+        self.facts.connectors = recorded.filter(|id| *id != ConnectorId::NONE).collect();
+        Ok(())
+    }
+
+    /// Counts the ports in use; `false` where that is not due.
+    pub(super) fn count(&mut self, tables: &Tables) -> Result<bool, Error> {
+        self.counted.again(tables)
+    }
+
+    /// Hears whose slots have sent something since their ENIs were given back.
+    pub(super) async fn hear(&mut self, config: &Config, resolved: &Resolved, host: &Host) {
+        self.facts.wanted.clear();
+        if !self.pool.entries.iter().any(is_inactive) {
+            return self.sent.clear();
+        }
+        let received = match host.received().await {
+            Ok(received) => received,
+            Err(error) => return warn!("cannot tell whether idle connectors are wanted: {error}"),
+        };
+        for binding in &config.slots {
+            let entry = config.connectors.get(binding.connector).and_then(|it| self.pool.entry(&it.key));
+            let (Some(entry), Some(slot)) =
+                (entry.filter(|it| is_inactive(it)), resolved.slots.get(&binding.slot.value))
+            else {
+                continue;
+            };
+            let ifindex = slot.device.ifindex;
+            let sent = received.get(&ifindex).copied().unwrap_or_default();
+            if self.sent.insert(ifindex, sent).is_some_and(|before| before != sent) {
+                self.facts.wanted.insert(entry.id);
+            }
+        }
+    }
+
+    /// Goes one step, and says what is new.
+    pub(super) fn step(&mut self, config: &Config) -> Change {
+        let Counted { now: usage, before, .. } = &self.counted;
+        let seen = Seen { now: ports::now(), facts: &self.facts, usage, before: before.as_ref() };
+        let (next, notes) = step(&self.pool, config, seen);
+        notes.iter().for_each(say);
+        let change = if in_tables(&next) != in_tables(&self.pool) {
+            Change::Tables
+        } else if self.written != Some(that_matters(&next)) {
+            Change::Written
+        } else {
+            Change::None
+        };
+        self.pool = next;
+        change
+    }
+
+    /// Writes the pool down, where anything in it is new.
+    pub(super) fn keep(&mut self, store: &Store) -> Result<(), StoreError> {
+        let matters = that_matters(&self.pool);
+        if self.written.as_ref() != Some(&matters) {
+            store.save_pool(&self.pool)?;
+            self.written = Some(matters);
+        }
+        Ok(())
+    }
+}
+
+impl Counted {
+    fn again(&mut self, tables: &Tables) -> Result<bool, Error> {
+        let begun = Instant::now();
+        if begun < self.due {
+            return Ok(false);
+        }
+        let mut usage = ports::usage(tables);
+        let refusals = ports::refusals(tables)?;
+        if let Some(before) = &self.refusals {
+            let more = refusals.iter().filter(|(place, count)| before.get(place) != Some(count));
+            usage.refused = more.map(|((address, _), _)| *address).collect();
+        }
+        self.refusals = Some(refusals);
+        if self.next.as_ref().is_none_or(|(since, _)| begun - *since >= SLOPE) {
+            let last = self.next.replace((begun, usage.clone()));
+            self.before = last.map(|(_, usage)| usage);
+        }
+        self.now = usage;
+        self.due = begun + SHARE * begun.elapsed();
+        Ok(true)
+    }
+}
+
+fn is_inactive(entry: &Entry) -> bool {
+    entry.state == ConnectorState::Inactive
+}
+
+/// The part that the tables are made of.
+fn in_tables(pool: &Pool) -> Vec<(ConnectorId, Vec<Eni>)> {
+    let eni = |eni: &Eni| {
+        let state = if eni.state == EniState::Detaching { eni.state } else { EniState::Available };
+        Eni { state, ..eni.clone() }
+    };
+    pool.entries.iter().map(|entry| (entry.id, entry.enis.iter().map(eni).collect())).collect()
+}
+
+/// The part that is worth writing down: not which ENIs have flows at the moment, which flows tell, and not every second
+/// that a connector is used in.
+fn that_matters(pool: &Pool) -> Pool {
+    let mut pool = pool.clone();
+    for entry in &mut pool.entries {
+        entry.used = Moment(entry.used.0 / USED_PRECISION);
+        entry.roomy = None;
+        for eni in entry.enis.iter_mut().filter(|eni| eni.state == EniState::InUse) {
+            eni.state = EniState::Available;
+        }
+    }
+    pool
+}
+
+fn say(note: &Note) {
+    match note {
+        Note::Made { eni, subnet, addresses, why } => info!(%eni, subnet, ?addresses, "ENI made: {why}"),
+        Note::Draining { eni, why } => info!(%eni, "ENI takes no new flows: {why}"),
+        Note::Revived { eni } => info!(%eni, "ENI takes new flows again"),
+        Note::Released { eni } => info!(%eni, "ENI released"),
+        Note::Now { key, state, reason } => {
+            let state = state.map_or("gone", ConnectorState::name);
+            let (tenant, subnets) = (&key.tenant, key.subnets.join(", "));
+            match reason {
+                Some(reason) => {
+                    warn!(tenant, subnets, "connector is {state} ({}): {}", reason.code.name(), reason.text)
+                }
+                None => info!(tenant, subnets, "connector is {state}"),
+            }
+        }
+    }
+}
