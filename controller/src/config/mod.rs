@@ -11,6 +11,7 @@
 
 mod answers;
 mod check;
+mod connectors;
 mod dataplane;
 mod draft;
 mod groups;
@@ -19,7 +20,9 @@ mod maxima;
 mod model;
 mod problem;
 mod reader;
+mod routes;
 mod sandbox;
+mod subnets;
 mod timeouts;
 mod uplinks;
 mod values;
