@@ -14,7 +14,7 @@ use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use weir_controller::config::{Config, Document};
-use weir_controller::host::{Filter, Host, Resolved, gro_is_on};
+use weir_controller::host::{Filter, Host, Resolved, free_ports, gro_is_on};
 use weir_controller::plan::Point;
 use weir_path::addr::Mac;
 use weir_path::tables::Delivery;
@@ -267,10 +267,10 @@ fn a_device_is_brought_up() {
 #[test]
 fn ports_are_free_that_neither_the_kernel_nor_a_socket_of_the_namespace_has() {
     let bed = Bed::new();
-    bed.on_host(async |host: &Host| {
+    bed.host.enter(|| {
         std::fs::write("/proc/sys/net/ipv4/ip_local_port_range", "1024 50000").unwrap();
         let free = || {
-            let free = host.free_ports().unwrap();
+            let free = free_ports().unwrap();
             (free.first.port(0).number(), free.blocks)
         };
         assert_eq!(free(), (50_048, 242));

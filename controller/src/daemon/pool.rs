@@ -8,7 +8,7 @@
 
 use super::RunError;
 use crate::config::Config;
-use crate::host::{Host, Resolved};
+use crate::host::{Host, Resolved, free_ports};
 use crate::pool::{
     ConnectorState, Eni, EniState, Entry, Facts, Moment, Note, Pool, Seen, UplinkFacts, Usage, step,
 };
@@ -102,7 +102,7 @@ impl Enis {
         if !self.are_wanted(config) {
             return Ok(());
         }
-        let (addresses, ports) = (host.addresses().await?, host.free_ports()?);
+        let (addresses, ports) = (host.addresses().await?, free_ports()?);
         let facts = |place| {
             let Some(uplink) = resolved.wanted.uplinks.iter().find(|it| it.place == place) else {
                 return UplinkFacts::default();

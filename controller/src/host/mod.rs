@@ -15,10 +15,10 @@ pub use error::HostError;
 pub use filters::Filter;
 pub use link::{Device, Kind, NamespaceId};
 pub use namespace::{Namespace, gro_is_on};
+pub use ports::free_ports;
 pub use resolve::{Devices, Resolved};
 
 use crate::config::SlotName;
-use crate::pool::FreePorts;
 use futures_util::StreamExt;
 use rtnetlink::{Handle, MulticastGroup, new_connection, new_multicast_connection};
 use std::cell::OnceCell;
@@ -149,14 +149,6 @@ impl Host {
     /// [`HostError::Request`].
     pub async fn remove_filter(&self, filter: Filter) -> Result<(), HostError> {
         filters::remove(&self.handle, filter).await
-    }
-
-    /// The ports that the host leaves free at present.
-    ///
-    /// # Errors
-    /// [`HostError::Ports`].
-    pub fn free_ports(&self) -> Result<FreePorts, HostError> {
-        ports::free_ports()
     }
 
     /// What slots are looked for in.

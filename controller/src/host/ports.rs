@@ -22,8 +22,11 @@ const SOCKETS: [&str; 4] = [
     "/proc/thread-self/net/udp6",
 ];
 
-/// The longest piece that the host uses nothing of at present.
-pub(super) fn free_ports() -> Result<FreePorts, HostError> {
+/// The longest piece of the port space that the host uses nothing of at present, in the calling thread's namespace.
+///
+/// # Errors
+/// [`HostError::Ports`].
+pub fn free_ports() -> Result<FreePorts, HostError> {
     let read = |path: &str| {
         fs::read_to_string(path).map_err(|source| HostError::Ports { path: path.to_owned(), source })
     };
