@@ -33,7 +33,7 @@ pub use model::{
     Sandbox6, Share, SlotBinding, SlotName, Stickiness, Subnet, SubnetPrefix, Target, TargetGroup, Timeouts,
     Transport, UdpMapping, Uplink, UplinkHook, Vpc, VpcRoute,
 };
-pub(crate) use model::{MAPPED_BITS, address, number};
+pub(crate) use model::{address, number};
 pub use problem::{Invalid, Problem};
 pub(crate) use values::{ANY, parse_hash_key};
 

@@ -14,6 +14,7 @@
 
 mod addresses;
 mod kept;
+mod sizing;
 mod step;
 mod usage;
 

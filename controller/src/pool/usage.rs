@@ -81,6 +81,13 @@ impl Usage {
         remotes.map(|(remote, ports)| (*remote, *ports))
     }
 
+    /// How many ports of this address are in use towards this remote.
+    #[must_use]
+    pub fn towards(&self, address: Vip, remote: Remote) -> Ports {
+        let ports = self.towards.get(&address).and_then(|remotes| remotes.get(&remote));
+        ports.copied().unwrap_or_default()
+    }
+
     /// The remote that most ports of this address are in use towards.
     #[must_use]
     pub fn fullest(&self, address: Vip) -> Option<(Remote, Ports)> {
