@@ -346,3 +346,6 @@ impl Eni {
         all.filter(takes_flows).map(|it| it.address).filter(move |it| Family::of(*it) == family)
     }
 }
+
+#[cfg(test)]
+mod tests;

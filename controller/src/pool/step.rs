@@ -148,6 +148,9 @@ impl<'a> Stepping<'a> {
     fn tend(&mut self, entry: &mut Entry, connector: &Connector) {
         let subnets = self.subnets(&entry.key);
         let is_back = entry.state == ConnectorState::Deleting;
+        if is_back {
+            self.revive_all(entry);
+        }
         if is_back || self.has_flows(entry) || self.seen.facts.wanted.contains(&entry.id) {
             entry.used = self.seen.now;
         } else if self.seen.now.since(entry.used) >= connector.settings.idle_reclaim.as_secs() {
@@ -159,8 +162,9 @@ impl<'a> Stepping<'a> {
         }
         let was_idle = entry.reason.as_ref().is_some_and(|it| is_idle(it.code));
         self.refresh(entry, &subnets);
-        let mut trouble = self.resize(entry, connector, &subnets);
-        trouble = self.readdress(entry, connector, &subnets).or(trouble);
+        let mut trouble = self.keep_bounds(entry, connector, &subnets).err();
+        trouble = trouble.or(self.readdress(entry, connector, &subnets).err());
+        trouble = trouble.or(self.adapt(entry, connector, &subnets).err());
         let serves = |eni: &&Eni| self.serves(eni, &entry.key, &subnets);
         let (made, in_force): (Vec<_>, Vec<_>) =
             entry.enis.iter().filter(serves).partition(|eni| eni.state == EniState::Pending);
@@ -183,35 +187,49 @@ impl<'a> Stepping<'a> {
         subnet.is_some_and(|it| self.is_there(it)) && families.any(|it| eni.sources(*it).next().is_some())
     }
 
-    /// Brings the number of ENIs to what is wanted; what keeps it from that, where something does.
-    fn resize(&mut self, entry: &mut Entry, connector: &Connector, subnets: &[&'a Subnet]) -> Option<Reason> {
+    /// As few ENIs as there must be, and as many as there may be.
+    fn keep_bounds(
+        &mut self,
+        entry: &mut Entry,
+        connector: &Connector,
+        subnets: &[&'a Subnet],
+    ) -> Result<(), Reason> {
         let (min, max) = bounds(connector, subnets);
         while entry.active() < min {
-            if let Err(trouble) = self.grow(entry, connector, subnets, "as many as there are to be") {
-                return Some(trouble);
-            }
+            self.grow(entry, connector, subnets, "as many as there are to be")?;
         }
         while entry.active() > max {
             self.drain_youngest(entry, "more than there may be");
         }
+        Ok(())
+    }
+
+    /// One ENI more before the others are full, one less where they have room for everything.
+    fn adapt(
+        &mut self,
+        entry: &mut Entry,
+        connector: &Connector,
+        subnets: &[&'a Subnet],
+    ) -> Result<(), Reason> {
+        let (min, max) = bounds(connector, subnets);
         let sizing = Sizing { entry, zone: connector.zone, subnets, seen: self.seen };
         if sizing.is_pressed() {
             entry.roomy = None;
-            if entry.active() == max {
-                return Some(as_many_as_may_be(max));
+            if entry.active() >= max {
+                return Err(as_many_as_may_be(max));
             }
-            return self.grow(entry, connector, subnets, "the others are nearly full").err();
+            return self.grow(entry, connector, subnets, "the others are nearly full");
         }
         if entry.active() <= min || !sizing.is_roomy() {
             entry.roomy = None;
-            return None;
+            return Ok(());
         }
         let since = *entry.roomy.get_or_insert(self.seen.now);
         if self.seen.now.since(since) >= ROOMY_FOR {
             entry.roomy = None;
             self.drain_youngest(entry, "the others have room for everything");
         }
-        None
+        Ok(())
     }
 
     /// The subnets of a key.

@@ -60,17 +60,17 @@ impl<'a> Stepping<'a> {
         why: &'static str,
     ) -> Result<(), Reason> {
         let there: Vec<&Subnet> = subnets.iter().copied().filter(|subnet| self.is_there(subnet)).collect();
+        let subnet_of = |eni: &Eni| there.iter().copied().find(|subnet| subnet.name.value == eni.subnet);
         let can_be_revived = |eni: &&mut Eni| {
-            let subnet = there.iter().find(|subnet| subnet.name.value == eni.subnet);
+            let mut addresses = eni.addresses.iter();
             eni.state == EniState::Detaching
-                && subnet
-                    .is_some_and(|it| eni.addresses.iter().any(|at| self.allows(&entry.key, it, at.address)))
+                && subnet_of(eni)
+                    .is_some_and(|it| addresses.any(|at| self.allows(&entry.key, it, at.address)))
         };
         if let Some(eni) = entry.enis.iter_mut().rev().find(can_be_revived) {
-            // It never left the tables; `refresh` says at the next step whether it has flows.
-            eni.state = EniState::Available;
-            self.notes.push(Note::Revived { eni: eni.id });
-            return Ok(());
+            self.revive(eni);
+            let subnet = subnet_of(eni);
+            return subnet.map_or(Ok(()), |subnet| self.readdress_one(connector, eni, subnet));
         }
         let eni = self.make(entry, connector, &there)?;
         let addresses = eni.addresses.iter().map(|it| it.address).collect();
@@ -168,44 +168,36 @@ impl<'a> Stepping<'a> {
         }
     }
 
-    /// Gives every ENI as many addresses as it is to have; what keeps it from that, where something does.
+    /// Gives every ENI as many addresses as it is to have.
     pub(super) fn readdress(
         &mut self,
         entry: &mut Entry,
         connector: &Connector,
         subnets: &[&'a Subnet],
-    ) -> Option<Reason> {
-        let wanted = match entry.key.enis {
+    ) -> Result<(), Reason> {
+        let mut done = Ok(());
+        for eni in entry.enis.iter_mut().filter(|eni| eni.state != EniState::Detaching) {
+            if let Some(subnet) = subnets.iter().find(|subnet| subnet.name.value == eni.subnet) {
+                // One that lacks an address is not in the way of the next one.
+                done = done.and(self.readdress_one(connector, eni, subnet));
+            }
+        }
+        done
+    }
+
+    fn readdress_one(&mut self, connector: &Connector, eni: &mut Eni, subnet: &Subnet) -> Result<(), Reason> {
+        let wanted = match connector.key.enis {
             EniKind::Own => connector.settings.addresses_per_eni as usize,
             EniKind::Host => 1,
         };
-        let mut trouble = None;
-        let active = entry.enis.iter_mut().filter(|eni| eni.state != EniState::Detaching);
-        for eni in active {
-            let Some(subnet) = subnets.iter().find(|subnet| subnet.name.value == eni.subnet) else {
-                continue;
-            };
-            for family in entry.key.addresses.families() {
-                let sources = eni.sources(*family).count();
-                for _ in wanted..sources {
-                    self.drain_address(eni, *family);
-                }
-                for _ in sources..wanted {
-                    match self.further(&entry.key, eni, subnet, *family) {
-                        Ok(()) => {}
-                        Err(reason) => trouble = Some(reason),
-                    }
-                }
+        for family in connector.key.addresses.families() {
+            let sources = eni.sources(*family).count();
+            (wanted..sources).for_each(|_| drain_address(eni, *family));
+            for _ in sources..wanted {
+                self.further(&connector.key, eni, subnet, *family)?;
             }
         }
-        trouble
-    }
-
-    fn drain_address(&self, eni: &mut Eni, family: Family) {
-        let is_source = |it: &&mut EniAddress| !it.draining && Family::of(it.address) == family;
-        if let Some(last) = eni.addresses.iter_mut().rev().find(is_source) {
-            last.draining = true;
-        }
+        Ok(())
     }
 
     /// One address more: one that drains, else a new one.
@@ -249,6 +241,16 @@ impl<'a> Stepping<'a> {
         }
     }
 
+    fn revive(&mut self, eni: &mut Eni) {
+        // It never left the tables; `refresh` says whether it has flows.
+        eni.state = EniState::Available;
+        self.notes.push(Note::Revived { eni: eni.id });
+    }
+
+    pub(super) fn revive_all(&mut self, entry: &mut Entry) {
+        entry.enis.iter_mut().for_each(|eni| self.revive(eni));
+    }
+
     pub(super) fn release_all(&mut self, entry: &mut Entry) {
         for eni in std::mem::take(&mut entry.enis) {
             self.release(&eni, &entry.key);
@@ -265,6 +267,14 @@ impl<'a> Stepping<'a> {
         self.addresses_left += addresses.len();
         let Some(zone) = self.zone(key).filter(|_| key.enis == EniKind::Own) else { return };
         addresses.iter().for_each(|it| self.addresses.give_back(zone, it.address));
+    }
+}
+
+/// The last address of a family takes no new flows from here on.
+fn drain_address(eni: &mut Eni, family: Family) {
+    let is_source = |it: &&mut EniAddress| !it.draining && Family::of(it.address) == family;
+    if let Some(last) = eni.addresses.iter_mut().rev().find(is_source) {
+        last.draining = true;
     }
 }
 
