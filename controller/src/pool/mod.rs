@@ -13,11 +13,13 @@
 //! them and no longer in the state is taken away by the plan.
 
 mod addresses;
+mod adopt;
 mod kept;
 mod sizing;
 mod step;
 mod usage;
 
+pub use adopt::adopt;
 pub use step::step;
 pub use usage::{Ports, Remote, Usage};
 
@@ -185,7 +187,7 @@ pub struct Reason {
     pub text: String,
 }
 
-/// Why a connector is as it is, in a word: those of AWS Lambda.
+/// Why a connector is as it is, in a word: where AWS Lambda has one, that one.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
 pub enum ReasonCode {
     /// No subnet has an address left.
@@ -198,6 +200,8 @@ pub enum ReasonCode {
     Idle,
     /// It was idle, and is wanted again.
     Restoring,
+    /// The tables had its ENIs, and nobody's state.
+    Orphaned,
 }
 
 impl ReasonCode {
@@ -210,6 +214,7 @@ impl ReasonCode {
             Self::InvalidSubnet => "InvalidSubnet",
             Self::Idle => "Idle",
             Self::Restoring => "Restoring",
+            Self::Orphaned => "Orphaned",
         }
     }
 }

@@ -128,12 +128,13 @@ impl<'a> Stepping<'a> {
     /// Takes leave of an entry that nobody refers to; `false` where nothing is left of it.
     fn delete(&mut self, entry: &mut Entry) -> bool {
         let is_new = entry.state != ConnectorState::Deleting;
-        let has_flows = self.has_flows(entry);
-        if entry.enis.is_empty()
-            || !is_new && (!has_flows || self.seen.now.since(entry.since) >= DELETING_FOR)
-        {
+        let is_over = self.seen.now.since(entry.since) >= DELETING_FOR && !entry.is_orphaned();
+        if entry.enis.is_empty() || !is_new && (is_over || !self.has_flows(entry)) {
             self.release_all(entry);
             return false;
+        }
+        if !is_new {
+            return true;
         }
         entry.references = 0;
         entry.reason = None;
@@ -261,6 +262,10 @@ impl Entry {
         if self.state != state {
             (self.state, self.since) = (state, seen.now);
         }
+    }
+
+    fn is_orphaned(&self) -> bool {
+        self.reason.as_ref().is_some_and(|reason| reason.code == ReasonCode::Orphaned)
     }
 
     /// How many ENIs are to take new flows.

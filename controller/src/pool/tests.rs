@@ -7,7 +7,7 @@ use crate::config::Config;
 use crate::config::tests::config;
 use std::collections::BTreeMap;
 use weir_path::addr::{Address, Ip4, L4Port, Zone};
-use weir_path::tables::Vip;
+use weir_path::tables::{Interface, Vip};
 
 /// A VPC with two subnets on two uplinks, of 251 and of 11 addresses.
 const HEAD: &str = r#"version = 1
@@ -473,6 +473,33 @@ fn a_dualstack_eni_has_addresses_of_both_families() {
     let mut world = World::new(&text);
     world.step();
     assert_eq!(world.addresses(), ["10.0.1.7", "10.0.1.8", "fd00:1::4", "fd00:1::5"]);
+}
+
+#[test]
+fn what_the_tables_hold_and_nobody_remembers_drains_and_goes() {
+    let web = connector("web", &["a"], "mac = \"own\"", 1);
+    let record = |last, connector| Interface {
+        zone: configured("").vpcs[0].zone,
+        connector: ConnectorId(connector),
+        local: Ip4([10, 0, 1, last]),
+        mac: Mac::of_eni(0x0102_0304),
+        ..Interface::default()
+    };
+    let mut world = World::new(&web);
+    world.settle();
+    world.facts.connectors.extend([ConnectorId(2), ConnectorId(3)]);
+    world.hold([10, 0, 1, 8], 1, 0);
+    // The first is known, and the last has no flows.
+    let records = [record(7, 1), record(8, 2), record(9, 3)];
+    let notes = adopt(&mut world.pool, &world.config, &records, &world.usage);
+    assert_eq!((notes.len(), world.addresses().len()), (1, 2));
+    world.pass(1_000);
+    world.step();
+    let (entry, eni) = world.pool.enis().find(|(_, eni)| eni.state == EniState::Detaching).unwrap();
+    assert_eq!((entry.id, eni.mac(&entry.key)), (ConnectorId(2), Some(Mac::of_eni(0x0102_0304))));
+    world.usage.towards.clear();
+    world.step();
+    assert_eq!(world.addresses(), ["10.0.1.7"]);
 }
 
 #[test]
