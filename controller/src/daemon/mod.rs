@@ -188,7 +188,11 @@ impl Daemon {
 
     fn status(&self) -> String {
         let targets: usize = self.config.groups.iter().map(|group| group.targets.len()).sum();
-        format!("{} listeners, {targets} targets", self.config.listeners.len())
+        let (listeners, connectors) = (self.config.listeners.len(), self.config.connectors.len());
+        format!(
+            "{listeners} listeners, {targets} targets, {connectors} connectors, {} ENIs",
+            self.enis.pool.enis().count()
+        )
     }
 }
 

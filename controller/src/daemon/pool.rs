@@ -43,6 +43,8 @@ pub(super) struct Enis {
     counted: Counted,
     /// How many packets the slots have sent whose ENIs were given back.
     sent: BTreeMap<IfIndex, u64>,
+    /// What is to be said once it is written down.
+    notes: Vec<Note>,
 }
 
 /// The ports in use, now and a while ago.
@@ -83,6 +85,7 @@ impl Enis {
                 due: Instant::now(),
             },
             sent: BTreeMap::new(),
+            notes: Vec::new(),
         })
     }
 
@@ -148,12 +151,12 @@ impl Enis {
         }
     }
 
-    /// Goes one step, and says what is new.
+    /// Goes one step.
     pub(super) fn step(&mut self, config: &Config) -> Change {
         let Counted { now: usage, before, .. } = &self.counted;
         let seen = Seen { now: ports::now(), facts: &self.facts, usage, before: before.as_ref() };
         let (next, notes) = step(&self.pool, config, seen);
-        notes.iter().for_each(say);
+        self.notes.extend(notes);
         let change = if in_tables(&next) != in_tables(&self.pool) {
             Change::Tables
         } else if self.written != Some(that_matters(&next)) {
@@ -165,13 +168,14 @@ impl Enis {
         change
     }
 
-    /// Writes the pool down, where anything in it is new.
+    /// Writes the pool down, where anything in it is new, and says what is.
     pub(super) fn keep(&mut self, store: &Store) -> Result<(), StoreError> {
         let matters = that_matters(&self.pool);
         if self.written.as_ref() != Some(&matters) {
             store.save_pool(&self.pool)?;
             self.written = Some(matters);
         }
+        self.notes.drain(..).for_each(|note| say(&note));
         Ok(())
     }
 }
