@@ -88,3 +88,137 @@ pub(super) fn routes(config: &Config) -> BTreeMap<Route, Ip6> {
 fn subnet<'c>(config: &'c Config, name: &str) -> Option<&'c Subnet> {
     config.subnets.iter().find(|subnet| subnet.name.value == name)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::compile::compile;
+    use crate::config::tests::config;
+    use crate::pool::{EniId, Moment, Seen, UplinkFacts, Usage, step};
+    use weir_dataplane::image::Image;
+    use weir_path::addr::{Address, InterfaceId, Ip4};
+    use weir_path::hash::HashKey;
+    use weir_path::tables::PortBlock;
+    use weir_path::time::Seconds;
+
+    const CONFIG: &str = r#"version = 1
+[sandbox]
+address6 = "fd00:7765:6972::2"
+gateway6 = "fd00:7765:6972::1"
+[[vpc]]
+name = "prod"
+  [[vpc.route]]
+  destination = "10.9.0.0/16"
+  via = "10.0.1.254"
+  [[vpc.route]]
+  destination = "fd00:9::/32"
+  via = "fd00:1::fe"
+[[uplink]]
+interface = "eth0"
+vpc = "prod"
+[[subnet]]
+name = "a"
+vpc = "prod"
+prefix = "10.0.1.0/24"
+prefix6 = "fd00:1::/64"
+[[connector]]
+name = "web"
+tenant = "acme"
+subnets = ["a"]
+min_enis = 2
+tcp_idle = 400
+udp_idle = 90
+rest = 5
+[[slot]]
+netns = "sb1"
+interface = "eth0"
+connector = "web"
+"#;
+
+    /// The pool after one step, on a host whose uplink has this address.
+    fn pooled(text: &str, host: [u8; 4]) -> (Config, Pool, Facts, Numbers) {
+        let config = config(text);
+        let ports = FreePorts { first: PortBlock(100), blocks: 50 };
+        let uplink = UplinkFacts { is_there: true, addresses: vec![Ip4(host).mapped()], ports };
+        let facts = Facts { uplinks: vec![uplink], ..Facts::default() };
+        let usage = Usage::new(Moment(1));
+        let seen = Seen { now: Moment(1), facts: &facts, usage: &usage, before: None };
+        let (pool, _) = step(&Pool::default(), &config, seen);
+        let ids: Vec<EniId> = pool.enis().map(|(_, eni)| eni.id).collect();
+        let enis = ids.into_iter().zip((10..).map(InterfaceId)).collect();
+        let numbers = Numbers { enis, uplinks: [(0, InterfaceId(3))].into(), ..Numbers::default() };
+        (config, pool, facts, numbers)
+    }
+
+    fn image((config, pool, facts, numbers): &(Config, Pool, Facts, Numbers)) -> Image {
+        compile(config, HashKey::default(), pool, facts, numbers)
+    }
+
+    fn vip(config: &Config, address: &str) -> Vip {
+        let address: std::net::IpAddr = address.parse().unwrap();
+        Vip { address: address.into(), zone: config.vpcs[0].zone }
+    }
+
+    #[test]
+    fn a_connector_leaves_from_the_addresses_of_its_enis_by_family() {
+        let mut pooled = pooled(CONFIG, [10, 0, 1, 2]);
+        let image_before = image(&pooled);
+        let connector = &image_before.connectors[&ConnectorId(1)];
+        let record = connector.connector;
+        assert_eq!((record.zone, record.maps_udp), (pooled.0.vpcs[0].zone, 0));
+        assert_eq!([record.tcp_idle, record.udp_idle, record.rest], [400, 90, 5].map(Seconds));
+        let first = Source {
+            address: Ip4([10, 0, 1, 4]).mapped(),
+            eni: InterfaceId(10),
+            uplink: InterfaceId(3),
+            first: PortBlock(0),
+            blocks: PortBlock::COUNT,
+        };
+        let second = Source { address: Ip4([10, 0, 1, 5]).mapped(), eni: InterfaceId(11), ..first };
+        assert_eq!(connector.v4, [first, second]);
+        assert_eq!(connector.v6.iter().map(|it| it.eni.0).collect::<Vec<_>>(), [10, 11]);
+        let owner = |address| image_before.enis.get(&vip(&pooled.0, address)).copied();
+        assert_eq!(owner("10.0.1.5"), Some(Owner::eni(InterfaceId(11))));
+        assert_eq!(owner("fd00:1::4"), Some(Owner::eni(InterfaceId(10))));
+        assert!(image_before.arena().is_ok());
+
+        // What drains is still answered for, and takes no new flow.
+        pooled.1.entries[0].enis[1].state = crate::pool::EniState::Detaching;
+        let image = image(&pooled);
+        assert_eq!(image.connectors[&ConnectorId(1)].v4, [first]);
+        assert_eq!(image.enis, image_before.enis);
+    }
+
+    #[test]
+    fn a_connector_without_enis_is_there_and_what_has_no_number_is_not() {
+        let mut pooled = pooled(CONFIG, [10, 0, 1, 2]);
+        pooled.3.enis.clear();
+        let image = image(&pooled);
+        assert_eq!(image.enis, BTreeMap::new());
+        assert_eq!(image.connectors[&ConnectorId(1)].v4, []);
+    }
+
+    #[test]
+    fn the_hosts_address_stays_the_hosts_and_only_its_free_ports_are_used() {
+        let lines = "enis = \"host\"\naddresses = \"ipv4\"\nudp_mapping = \"endpoint_independent\"";
+        let pooled = pooled(&CONFIG.replace("min_enis = 2", lines), [10, 0, 1, 2]);
+        let image = image(&pooled);
+        let connector = &image.connectors[&ConnectorId(1)];
+        let ports: Vec<_> = connector.v4.iter().map(|it| (it.address, it.first, it.blocks)).collect();
+        assert_eq!(ports, [(Ip4([10, 0, 1, 2]).mapped(), PortBlock(100), 50)]);
+        assert_eq!(connector.connector.maps_udp, 1);
+        assert_eq!(image.enis, BTreeMap::from([(vip(&pooled.0, "10.0.1.2"), Owner::HOST)]));
+    }
+
+    #[test]
+    fn routes_lead_to_neighbours_in_their_vpc() {
+        let pooled = pooled(CONFIG, [10, 0, 1, 2]);
+        let routes = image(&pooled).routes;
+        let by = |address: &str, bits| {
+            let Vip { address, zone } = vip(&pooled.0, address);
+            routes.get(&Route { zone, destination: address, bits }).map(ToString::to_string)
+        };
+        assert_eq!(by("10.9.0.0", 96 + 16).as_deref(), Some("10.0.1.254"));
+        assert_eq!(by("fd00:9::", 32).as_deref(), Some("fd00:1::fe"));
+    }
+}

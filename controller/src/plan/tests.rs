@@ -1,5 +1,7 @@
 //! Plans as tables: wanted and observed, and exactly these steps.
 
+mod enis;
+
 use super::*;
 use crate::config::Sandbox6;
 use weir_path::addr::Ip6;
