@@ -101,8 +101,7 @@ pub(super) fn fullest(
     });
     all.truncate(most);
     let view = |(owned, address, remote, ports): (Owned<'_>, Vip, Remote, Ports)| {
-        let known_before = before.usage.towards.get(&address).and_then(|remotes| remotes.get(&remote));
-        let used_before = known_before.map_or(0, |ports| ports.used());
+        let used_before = before.usage.towards(address, remote).used();
         let free = room(&owned).saturating_sub(ports.used());
         let slope = f64::from(ports.used().saturating_sub(used_before)) / seconds;
         RemoteView {
