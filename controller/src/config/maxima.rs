@@ -48,12 +48,13 @@ pub(super) fn check(
     check_connectors(draft, connectors, problems);
 }
 
-/// The fewest ENIs of each key that some slot is bound to, with the addresses of a family that each has.
+/// The fewest ENIs of each key that some slot is bound to, with the addresses that each has.
 fn least_enis(connectors: &[Option<Connector>], slots: &[Option<SlotBinding>]) -> Vec<(SourceSpan, u32)> {
     let bound = slots.iter().flatten().filter_map(|slot| connectors.get(slot.connector)?.as_ref());
     let by_key: BTreeMap<_, _> = bound.map(|connector| (&connector.key, connector)).collect();
     let enis = by_key.into_values().flat_map(|connector| {
-        let eni = (connector.name.at, connector.settings.addresses_per_eni);
+        let families = connector.key.addresses.families().len() as u32;
+        let eni = (connector.name.at, families * connector.settings.addresses_per_eni);
         std::iter::repeat_n(eni, connector.settings.min_enis as usize)
     });
     enis.collect()

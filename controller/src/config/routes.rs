@@ -66,8 +66,8 @@ fn problems_of(route: &VpcRoute, vpc: &At<String>, draft: &Draft) -> Vec<Problem
         found.push(problem.and_at(destination.at, format!("an {} prefix", to.name())));
         return found;
     }
-    let is_here = |it: &&SubnetDraft| it.vpc.as_ref().is_some_and(|name| name.value == vpc.value);
-    let prefixes = || draft.subnets.iter().filter(is_here).flat_map(SubnetDraft::prefixes);
+    let here = || draft.subnets.iter().filter(|it| it.is_of(&vpc.value));
+    let prefixes = || here().flat_map(SubnetDraft::prefixes);
     if let Some(subnet) = prefixes().find(|it| it.value.overlaps(&destination.value)) {
         let message = format!("the route to {} overlaps the subnet {}", destination.value, subnet.value);
         let help = "write a prefix outside of all subnets: what is in one is on its link, and what is in none goes by \
@@ -75,7 +75,7 @@ fn problems_of(route: &VpcRoute, vpc: &At<String>, draft: &Draft) -> Vec<Problem
         let problem = Problem::new(destination.at, message, "on the link already", help);
         found.push(problem.and_at(subnet.at, "this subnet"));
     }
-    if !prefixes().any(|it| it.value.contains(via.value)) {
+    if !prefixes().any(|it| it.value.contains(via.value)) && !here().any(SubnetDraft::is_broken) {
         let known: Vec<_> = prefixes().map(|it| it.value.to_string()).collect();
         let help = match known.as_slice() {
             [] => format!("add a [[subnet]] of VPC \"{}\" that the neighbour is in", vpc.value),

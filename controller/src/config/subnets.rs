@@ -25,6 +25,8 @@ pub(crate) struct SubnetDraft {
     v4: Option<FamilyDraft>,
     v6: Option<FamilyDraft>,
     reserved: Vec<At<AddressRange>>,
+    /// Whether all of it was right by itself.
+    is_whole: bool,
 }
 
 #[derive(Clone, Copy)]
@@ -43,6 +45,16 @@ impl SubnetDraft {
         self.families().map(|it| it.prefix)
     }
 
+    /// Whether it is of this VPC.
+    pub(crate) fn is_of(&self, vpc: &str) -> bool {
+        self.vpc.as_ref().is_some_and(|name| name.value == vpc)
+    }
+
+    /// Whether something of it could not be read, so that it only seems to be missing.
+    pub(crate) const fn is_broken(&self) -> bool {
+        !self.is_whole
+    }
+
     /// Where it says that IPv6 is spoken there.
     pub(crate) fn v6_at(&self) -> Option<SourceSpan> {
         self.v6.map(|it| it.prefix.at)
@@ -52,7 +64,7 @@ impl SubnetDraft {
 // ---- each by itself ----
 
 pub(super) fn read(mut section: Section<'_>, problems: &mut Problems) -> SubnetDraft {
-    let at = section.at();
+    let (at, before) = (section.at(), problems.len());
     let name = section.required(problems, "name", "\"prod-a\"", values::name);
     let vpc = section.required(problems, "vpc", "\"prod\"", values::name);
     let uplink = section.optional(problems, "uplink", values::interface);
@@ -89,7 +101,8 @@ pub(super) fn read(mut section: Section<'_>, problems: &mut Problems) -> SubnetD
     let reserved = section.list(problems, "reserved", wanted, values::range);
     section.finish(problems);
     let reserved = reserved.map(|it| it.value).unwrap_or_default();
-    SubnetDraft { at, name, vpc, uplink, vlan, v4, v6, reserved }
+    let is_whole = problems.len() == before;
+    SubnetDraft { at, name, vpc, uplink, vlan, v4, v6, reserved, is_whole }
 }
 
 /// How one family of a subnet is written.
@@ -158,6 +171,9 @@ fn check_subnet(
 ) -> Option<Subnet> {
     let vpc = subnet.vpc.as_ref()?;
     let zone = known_vpc(vpc, zones, problems)?;
+    if subnet.is_broken() {
+        return None;
+    }
     for range in &subnet.reserved {
         if !subnet.prefixes().any(|prefix| prefix.value.range().overlaps(&range.value)) {
             problems.add(Problem::new(
