@@ -17,6 +17,12 @@ use nix::sys::signal::Signal;
 use std::fs;
 use std::process::Command;
 use std::time::{Duration, Instant};
+use weir_dataplane::Tables;
+use weir_dataplane::flows::{FlowState, SideState};
+use weir_path::addr::{Ip4, L4Port, Mac};
+use weir_path::flow::{Ends, Hop, Key, Key4, Life, Meta, Phase, RecordId, Side, Stamp, V4};
+use weir_path::tables::Interface;
+use weir_path::time::{Now, Seconds};
 
 /// What MACs of ENIs begin with.
 const ENI_MAC: &str = "06:e1:";
@@ -151,12 +157,59 @@ fn addresses_of_an_eni_come_and_go_by_a_reload() {
 }
 
 #[test]
+fn one_more_eni_is_there_before_the_first_one_has_no_port_left() {
+    let mut bed = Bed::new();
+    bed.weir.max_flows = 65_536;
+    let settings = "addresses = \"ipv4\"\n";
+    bed.write(&[connector("web-fn", "acme", settings), slot("tap0", "web-fn")].concat());
+    let daemon = bed.run();
+    bed.wait_until_active("web-fn");
+    let tables = Tables::open(&bed.pins).unwrap();
+    let interfaces = tables.interfaces().unwrap();
+    let flows = (0..33_000).map(|number| towards_one_remote(number, &interfaces, tables.now()));
+    tables.insert_flows::<V4>(&flows.collect::<Vec<_>>()).unwrap();
+    bed.eventually("there are two", || bed.json("enis").matches("\"id\"").count() == 2);
+    let fullest = bed.weir(&["ports", "--top", "1", "-o", "json"]).out;
+    for said in ["\"live\": 33000", "\"free\": 31512", "\"percent\": 51.2", "\"tenant\": \"acme\""] {
+        assert!(fullest.contains(said), "{said} is not in\n{fullest}");
+    }
+    assert!(bed.json("enis").contains("\"state\": \"in-use\""));
+    daemon.stop();
+}
+
+/// A flow from the slot's sandbox, by the ENI's port of this number.
+fn towards_one_remote(number: u32, interfaces: &[Interface], now: Now) -> FlowState<Key4> {
+    const TCP: u8 = 6;
+    let eni = interfaces.iter().find(|it| it.is_eni()).unwrap();
+    let slot = interfaces.iter().find(|it| it.is_slot()).unwrap();
+    let (record, remote) = (RecordId(number), Ip4([192, 0, 2, 1]));
+    let [port, https] = [1_024 + number as u16, 443].map(L4Port::new);
+    let keys = [
+        Key4::new(Ends { src: slot.address, dst: remote, sport: port, dport: https }, TCP, slot.zone),
+        Key4::new(Ends { src: remote, dst: eni.local, sport: https, dport: port }, TCP, eni.zone),
+    ];
+    let side = |side, by| SideState {
+        hop: Hop::new(by, Mac([2; 6])),
+        stamp: Stamp::new(record, 1, side, now),
+        ..SideState::default()
+    };
+    FlowState {
+        record,
+        life: Life::new(Phase::Established, 1, now),
+        keys,
+        meta: Meta { opened: now, idle: Seconds(350), ..Meta::default() },
+        sides: [side(Side::Original, eni.egress.id), side(Side::Reply, slot.egress.id)],
+    }
+}
+
+#[test]
 fn the_hosts_address_is_shared_without_announcing_it() {
     let bed = Bed::new();
-    ip(&bed.host, &["address", "add", "10.0.1.50/24", "dev", "up0"]);
     let settings = "addresses = \"ipv4\"\nenis = \"host\"\n";
     bed.write(&[connector("web-fn", "acme", settings), slot("tap0", "web-fn")].concat());
     let daemon = bed.run();
+    bed.eventually("it fails", || bed.connector("web-fn").contains("\"state\": \"Failed\""));
+    ip(&bed.host, &["address", "add", "10.0.1.50/24", "dev", "up0"]);
     bed.wait_until_active("web-fn");
     assert_eq!(field(&bed.json("enis"), "addresses"), "10.0.1.50");
     // Half of the ports is what the kernel gives out itself.

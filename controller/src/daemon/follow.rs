@@ -65,16 +65,23 @@ impl Daemon {
             }
         };
         self.report_left_out(&resolved);
-        let settled = if self.in_force.as_ref().is_some_and(|it| it.devices() == resolved.devices()) {
+        let settled = match self.is_news(&resolved).await {
             // Most events are of devices that nobody named, or of what was done just now.
-            self.clear_away(&resolved)
-        } else {
-            self.put_in_force(resolved).await
+            Ok(false) => self.clear_away(&resolved),
+            Ok(true) => self.put_in_force(resolved).await,
+            Err(error) => Err(error),
         };
         if let Err(error) = settled {
             self.unsettled = true;
             warn!("{why}, but it could not be followed; trying again: {error}");
         }
+    }
+
+    /// Whether the tables were made for other devices, or other addresses of the host's.
+    async fn is_news(&mut self, resolved: &Resolved) -> Result<bool, RunError> {
+        let is_other = self.in_force.as_ref().is_none_or(|it| it.devices() != resolved.devices());
+        let tables = self.dataplane.tables();
+        Ok(is_other || self.enis.look(&self.config, resolved, &self.host, tables).await?)
     }
 
     /// Says what is left out, once each time it changes.

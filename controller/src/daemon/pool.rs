@@ -7,10 +7,11 @@
 //! ```
 
 use super::RunError;
-use crate::config::Config;
+use crate::config::{Config, EniKind};
 use crate::host::{Host, Resolved, free_ports};
 use crate::pool::{
-    ConnectorState, Eni, EniState, Entry, Facts, Moment, Note, Pool, Seen, UplinkFacts, Usage, step,
+    ConnectorState, Eni, EniState, Entry, Facts, FreePorts, Moment, Note, Pool, Reason, Seen, UplinkFacts,
+    Usage, step,
 };
 use crate::ports::{self, Refusals};
 use crate::store::{Store, StoreError};
@@ -24,11 +25,10 @@ use weir_path::tables::ConnectorId;
 
 /// How often ports in use are counted.
 pub(super) const BEAT: Duration = Duration::from_millis(250);
-/// One part in so many of the time may go into counting: a table of millions of flows is counted less often.
-const SHARE: u32 = 10;
+/// One part in so many of the time may go into counting: large tables are counted less often.
+const SHARE: u32 = 20;
 /// When a connector was last used is written down with this precision, in seconds: not for every packet.
-const USED_PRECISION: u64 = 3_600;
-
+const USED_PRECISION: u64 = 60;
 /// Between two counts that say how fast ports are used up.
 const SLOPE: Duration = Duration::from_secs(1);
 
@@ -73,8 +73,11 @@ pub(super) enum Change {
 impl Enis {
     /// The pool as a daemon left it.
     pub(super) fn kept(store: &Store) -> Result<Self, StoreError> {
+        let mut pool = store.pool()?;
+        // Nobody has looked meanwhile whether there was room all the time.
+        pool.entries.iter_mut().for_each(|entry| entry.roomy = None);
         Ok(Self {
-            pool: store.pool()?,
+            pool,
             facts: Facts::default(),
             written: None,
             counted: Counted {
@@ -94,18 +97,23 @@ impl Enis {
         !config.connectors.is_empty() || !self.pool.entries.is_empty()
     }
 
-    /// Looks at the host: uplinks, their devices' own addresses, and the ports that it leaves free.
+    /// Looks at the host: uplinks, their devices' own addresses, and the ports that it leaves free. Says whether any of
+    /// that is new.
     pub(super) async fn look(
         &mut self,
         config: &Config,
         resolved: &Resolved,
         host: &Host,
         tables: &Tables,
-    ) -> Result<(), RunError> {
+    ) -> Result<bool, RunError> {
         if !self.are_wanted(config) {
-            return Ok(());
+            return Ok(false);
         }
-        let (addresses, ports) = (host.addresses().await?, free_ports()?);
+        let addresses = host.addresses().await?;
+        let mut keys =
+            config.connectors.iter().map(|it| &it.key).chain(self.pool.entries.iter().map(|it| &it.key));
+        let shares_addresses = keys.any(|key| key.enis == EniKind::Host);
+        let ports = if shares_addresses { free_ports()? } else { FreePorts::default() };
         let facts = |place| {
             let Some(uplink) = resolved.wanted.uplinks.iter().find(|it| it.place == place) else {
                 return UplinkFacts::default();
@@ -115,10 +123,11 @@ impl Enis {
             let own = on_device.filter(|_| uplink.vlan == VlanTag::NONE).map(|(address, _)| *address);
             UplinkFacts { is_there: true, addresses: own.collect(), ports }
         };
-        self.facts.uplinks = (0..config.uplinks.len()).map(facts).collect();
+        let uplinks = (0..config.uplinks.len()).map(facts).collect();
+        let before = std::mem::replace(&mut self.facts.uplinks, uplinks);
         let recorded = tables.interfaces()?.into_iter().map(|it| it.connector);
         self.facts.connectors = recorded.filter(|id| *id != ConnectorId::NONE).collect();
-        Ok(())
+        Ok(before != self.facts.uplinks)
     }
 
     /// Counts the ports in use; `false` where that is not due.
@@ -237,14 +246,69 @@ fn say(note: &Note) {
         Note::Revived { eni } => info!(%eni, "ENI takes new flows again"),
         Note::Released { eni } => info!(%eni, "ENI released"),
         Note::Now { key, state, reason } => {
-            let state = state.map_or("gone", ConnectorState::name);
             let (tenant, subnets) = (&key.tenant, key.subnets.join(", "));
-            match reason {
-                Some(reason) => {
-                    warn!(tenant, subnets, "connector is {state} ({}): {}", reason.code.name(), reason.text)
+            let name = state.map_or("gone", ConnectorState::name);
+            match (state, reason) {
+                (_, None) => info!(tenant, subnets, "connector is {name}"),
+                // Nothing is wrong with one that nobody used.
+                (Some(ConnectorState::Inactive | ConnectorState::Pending), Some(Reason { code, text })) => {
+                    info!(tenant, subnets, "connector is {name} ({}): {text}", code.name())
                 }
-                None => info!(tenant, subnets, "connector is {state}"),
+                (_, Some(Reason { code, text })) => {
+                    warn!(tenant, subnets, "connector is {name} ({}): {text}", code.name())
+                }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Addresses, ConnectorKey, EniMac, UdpMapping};
+    use crate::pool::{EniAddress, EniId};
+    use weir_path::addr::Ip6;
+
+    fn pool(state: EniState, used: u64) -> Pool {
+        let key = ConnectorKey {
+            tenant: "acme".into(),
+            vpc: "prod".into(),
+            subnets: vec!["prod-a".into()],
+            addresses: Addresses::Ipv4,
+            enis: EniKind::Own,
+            mac: EniMac::Uplink,
+            udp_mapping: UdpMapping::PerRemote,
+        };
+        let addresses = vec![EniAddress { address: Ip6::default(), draining: false }];
+        let eni = Eni { id: EniId(1), subnet: "prod-a".into(), state, made: Moment(0), addresses };
+        let entry = Entry {
+            key,
+            id: ConnectorId(1),
+            state: ConnectorState::Active,
+            reason: None,
+            since: Moment(0),
+            references: 1,
+            used: Moment(used),
+            roomy: None,
+            enis: vec![eni],
+        };
+        Pool { entries: vec![entry], ..Pool::default() }
+    }
+
+    #[test]
+    fn flows_that_come_and_go_are_not_written_down_and_change_no_table() {
+        let (before, after) = (pool(EniState::Available, 60), pool(EniState::InUse, 119));
+        assert_eq!(that_matters(&before), that_matters(&after));
+        assert_eq!(in_tables(&before), in_tables(&after));
+        assert_ne!(that_matters(&before), that_matters(&pool(EniState::InUse, 120)));
+    }
+
+    #[test]
+    fn an_eni_or_an_address_that_begins_to_drain_changes_the_tables() {
+        let before = pool(EniState::InUse, 60);
+        assert_ne!(in_tables(&before), in_tables(&pool(EniState::Detaching, 60)));
+        let mut drains = before.clone();
+        drains.entries[0].enis[0].addresses[0].draining = true;
+        assert_ne!(in_tables(&before), in_tables(&drains));
     }
 }

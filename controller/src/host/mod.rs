@@ -33,7 +33,7 @@ pub struct Host {
     events: Events,
 }
 
-/// Notices that some device came, went or changed.
+/// Notices that some device came, went or changed, or has other addresses.
 type Events = futures_util::stream::BoxStream<'static, ()>;
 
 /// A slot's device, found.
@@ -67,7 +67,7 @@ impl Host {
         Ok(Self { handle, events })
     }
 
-    /// Waits until a device came, went or changed. Many changes at once are one.
+    /// Waits until a device came, went or changed, or has other addresses. Many changes at once are one.
     pub async fn changed(&mut self) {
         if self.events.next().await.is_none() {
             // What was missed meanwhile is unknown, so a new connection is a change too.
@@ -225,7 +225,9 @@ fn slot_here(name: &str, around: &Surroundings) -> Result<SlotDevice, HostError>
 }
 
 fn listen() -> io::Result<Events> {
-    let (connection, _, messages) = new_multicast_connection(&[MulticastGroup::Link])?;
+    const GROUPS: [MulticastGroup; 3] =
+        [MulticastGroup::Link, MulticastGroup::Ipv4Ifaddr, MulticastGroup::Ipv6Ifaddr];
+    let (connection, _, messages) = new_multicast_connection(&GROUPS)?;
     tokio::spawn(connection);
     Ok(messages.map(drop).boxed())
 }

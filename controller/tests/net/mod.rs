@@ -11,22 +11,25 @@ use tempfile::TempDir;
 pub(crate) struct Weir {
     namespace: String,
     folder: TempDir,
-    pins: PathBuf,
+    pub(crate) pins: PathBuf,
+    pub(crate) max_flows: u32,
 }
 
 impl Weir {
     pub(crate) fn new(namespace: &str) -> Self {
         let pins = format!("/sys/fs/bpf/weir-u-{}-{}", std::process::id(), number());
-        Self { namespace: namespace.to_owned(), folder: TempDir::new().unwrap(), pins: pins.into() }
+        let (folder, max_flows) = (TempDir::new().unwrap(), 2_048);
+        Self { namespace: namespace.to_owned(), folder, pins: pins.into(), max_flows }
     }
 
     /// Writes the configuration, behind its `[dataplane]` section.
     pub(crate) fn write(&self, rest: &str) {
         let (pins, state) = (self.pins.display(), self.state_dir());
         let text = format!(
-            "version = 1\n[dataplane]\npin_dir = \"{pins}\"\nstate_dir = \"{}\"\nmax_flows = 2048\n\
+            "version = 1\n[dataplane]\npin_dir = \"{pins}\"\nstate_dir = \"{}\"\nmax_flows = {}\n\
              max_flows_v6 = 1024\n{rest}",
-            state.display()
+            state.display(),
+            self.max_flows,
         );
         fs::write(self.file(), text).unwrap();
     }
