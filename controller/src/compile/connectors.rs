@@ -16,8 +16,9 @@ pub(super) fn owners(
     vips: &BTreeSet<Vip>,
 ) -> BTreeMap<Vip, Owner> {
     let mut owners = BTreeMap::new();
+    let subnets = subnets(config);
     for (entry, eni) in pool.enis() {
-        let (Some(id), Some(subnet)) = (numbers.enis.get(&eni.id), subnet(config, &eni.subnet)) else {
+        let (Some(id), Some(subnet)) = (numbers.enis.get(&eni.id), subnets.get(eni.subnet.as_str())) else {
             continue;
         };
         let owner = match entry.key.enis {
@@ -37,6 +38,7 @@ pub(super) fn compile(
     facts: &Facts,
     numbers: &Numbers,
 ) -> BTreeMap<ConnectorId, ConnectorImage> {
+    let subnets = subnets(config);
     let in_pool = |key: &ConnectorKey| pool.entry(key);
     let connectors = config.connectors.iter().filter_map(|it| Some((it, in_pool(&it.key)?)));
     let image = connectors.map(|(connector, entry)| {
@@ -50,8 +52,8 @@ pub(super) fn compile(
                 maps_udp: u8::from(entry.key.udp_mapping == UdpMapping::EndpointIndependent),
                 ..Connector::default()
             },
-            v4: sources(entry, Family::V4, config, facts, numbers),
-            v6: sources(entry, Family::V6, config, facts, numbers),
+            v4: sources(entry, Family::V4, &subnets, facts, numbers),
+            v6: sources(entry, Family::V6, &subnets, facts, numbers),
         };
         (entry.id, image)
     });
@@ -59,9 +61,15 @@ pub(super) fn compile(
 }
 
 /// What new flows leave from.
-fn sources(entry: &Entry, family: Family, config: &Config, facts: &Facts, numbers: &Numbers) -> Vec<Source> {
+fn sources(
+    entry: &Entry,
+    family: Family,
+    subnets: &Subnets<'_>,
+    facts: &Facts,
+    numbers: &Numbers,
+) -> Vec<Source> {
     let of_eni = entry.enis.iter().filter_map(|eni| {
-        let subnet = subnet(config, &eni.subnet)?;
+        let subnet = subnets.get(eni.subnet.as_str())?;
         let (number, uplink) = (*numbers.enis.get(&eni.id)?, *numbers.uplinks.get(&subnet.uplink)?);
         let ports = match entry.key.enis {
             EniKind::Own => FreePorts::ALL,
@@ -85,8 +93,11 @@ pub(super) fn routes(config: &Config) -> BTreeMap<Route, Ip6> {
         .collect()
 }
 
-fn subnet<'c>(config: &'c Config, name: &str) -> Option<&'c Subnet> {
-    config.subnets.iter().find(|subnet| subnet.name.value == name)
+/// The subnets by their names.
+type Subnets<'c> = BTreeMap<&'c str, &'c Subnet>;
+
+fn subnets(config: &Config) -> Subnets<'_> {
+    config.subnets.iter().map(|subnet| (subnet.name.value.as_str(), subnet)).collect()
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! What the pool adds to the devices: ENIs on uplinks, connectors of slots, gateways of uplinks without an address.
 
 use super::{Wanted, WantedUplink};
-use crate::config::{Config, Family, SlotName, Subnet};
+use crate::config::{Config, Family, SlotBinding, SlotName, Subnet};
 use crate::pool::{Eni, EniId, Entry, Pool};
 use std::collections::BTreeMap;
 use weir_path::addr::{Address, IfIndex, Ip4, Ip6, Mac};
@@ -45,16 +45,17 @@ pub fn connect(wanted: &mut Wanted, config: &Config, pool: &Pool, slots: &BTreeM
         };
         (uplink.gateway, uplink.gateway6) = (gateway(Family::V4).map(Ip4::of_mapped), gateway(Family::V6));
     }
-    for binding in &config.slots {
-        let connector = config.connectors.get(binding.connector);
-        let entry = connector.and_then(|connector| pool.entry(&connector.key));
-        let ifindex = slots.get(&binding.slot.value);
-        let slot = wanted.slots.iter_mut().find(|slot| Some(&slot.ifindex) == ifindex);
-        if let Some((slot, entry)) = slot.zip(entry) {
-            slot.connector = entry.id;
-        }
+    let connector = |binding: &SlotBinding| {
+        let entry = pool.entry(&config.connectors.get(binding.connector)?.key)?;
+        Some((*slots.get(&binding.slot.value)?, entry.id))
+    };
+    let connectors: BTreeMap<IfIndex, ConnectorId> = config.slots.iter().filter_map(connector).collect();
+    for slot in &mut wanted.slots {
+        slot.connector = connectors.get(&slot.ifindex).copied().unwrap_or(ConnectorId::NONE);
     }
-    let subnet = |eni: &Eni| config.subnets.iter().find(|subnet| subnet.name.value == eni.subnet);
+    let subnets: BTreeMap<&str, &Subnet> =
+        config.subnets.iter().map(|subnet| (subnet.name.value.as_str(), subnet)).collect();
+    let subnet = |eni: &Eni| subnets.get(eni.subnet.as_str()).copied();
     wanted.enis = pool.enis().filter_map(|(entry, eni)| Some(wanted_eni(entry, eni, subnet(eni)?))).collect();
 }
 

@@ -71,13 +71,11 @@ impl Unwanted {
     /// While its connector has others, an ENI's record stays until the flows that leave by it have ended: it drains, or
     /// it changed and goes on under another number. What is left of a connector that is gone ends.
     fn sort_enis(&mut self, known: &[&Interface], records: &Records, observed: &Observed) {
-        for known in known {
+        let kept: BTreeSet<_> = records.enis.iter().map(|record| record.egress.id).collect();
+        let connectors: BTreeSet<_> = records.enis.iter().map(|it| (it.zone, it.connector)).collect();
+        for known in known.iter().filter(|known| !kept.contains(&known.egress.id)) {
             let is_present = observed.present.contains(&known.egress.ifindex);
-            let is_siblings = |it: &Interface| (it.zone, it.connector) == (known.zone, known.connector);
-            let has_siblings = records.enis.iter().any(is_siblings);
-            if records.enis.iter().any(|record| record.egress.id == known.egress.id) {
-                continue;
-            }
+            let has_siblings = connectors.contains(&(known.zone, known.connector));
             let fate = if !has_siblings || !is_present {
                 &mut self.lost
             } else if observed.exits.contains(&known.egress.id) {

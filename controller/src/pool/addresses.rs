@@ -32,12 +32,13 @@ impl Room {
 
 impl<'a> Addresses<'a> {
     pub(super) fn new(pool: &Pool, config: &'a Config, facts: &'a Facts, usage: &'a Usage) -> Self {
+        let zones: BTreeMap<&str, Zone> =
+            config.vpcs.iter().map(|vpc| (vpc.name.value.as_str(), vpc.zone)).collect();
         let mut given: BTreeMap<Zone, BTreeSet<Ip6>> = BTreeMap::new();
         // The host's are nobody's to give.
         for (entry, eni) in pool.enis().filter(|(entry, _)| entry.key.enis == EniKind::Own) {
-            let zone = config.vpcs.iter().find(|vpc| vpc.name.value == entry.key.vpc).map(|vpc| vpc.zone);
-            let addresses = eni.addresses.iter().map(|it| it.address);
-            zone.into_iter().for_each(|zone| given.entry(zone).or_default().extend(addresses.clone()));
+            let Some(zone) = zones.get(entry.key.vpc.as_str()) else { continue };
+            given.entry(*zone).or_default().extend(eni.addresses.iter().map(|it| it.address));
         }
         Self { facts, usage, config, given, lowest: BTreeMap::new() }
     }

@@ -321,7 +321,8 @@ impl Pool {
     /// What is behind the connectors of this key.
     #[must_use]
     pub fn entry(&self, key: &ConnectorKey) -> Option<&Entry> {
-        self.entries.iter().find(|entry| entry.key == *key)
+        let place = self.entries.binary_search_by(|entry| entry.key.cmp(key));
+        self.entries.get(place.ok()?)
     }
 
     /// Every ENI with the entry that it is of.

@@ -34,9 +34,9 @@ pub fn step(pool: &Pool, config: &Config, seen: Seen<'_>) -> (Pool, Vec<Note>) {
             entries.push(entry);
         }
     }
-    let known: BTreeSet<ConnectorKey> = entries.iter().map(|entry| entry.key.clone()).collect();
-    for key in wanted.keys().filter(|key| !known.contains(**key)) {
-        entries.extend(stepping.begin(key, &entries));
+    let is_new = |key: &&&ConnectorKey| pool.entry(key).is_none();
+    for key in wanted.keys().filter(is_new) {
+        entries.extend(stepping.begin(key));
     }
     entries.sort_by(|a, b| a.key.cmp(&b.key));
     for entry in &mut entries {
@@ -67,13 +67,17 @@ fn changes<'p>(before: &'p Pool, after: &'p Pool) -> impl Iterator<Item = Note> 
 
 /// A step on its way.
 struct Stepping<'a> {
-    config: &'a Config,
     seen: Seen<'a>,
+    subnets: BTreeMap<&'a str, &'a Subnet>,
+    zones: BTreeMap<&'a str, Zone>,
     /// How many ports of each address are in use, all remotes together.
     totals: BTreeMap<Vip, Ports>,
     addresses: Addresses<'a>,
     seed: u64,
     made: u64,
+    /// Numbers of connectors that are not free, and below which none is.
+    taken: BTreeSet<ConnectorId>,
+    lowest_id: u32,
     /// Numbers that ENIs' MACs are made of.
     numbers: BTreeSet<u32>,
     /// How many ENIs, and how many addresses of theirs, this machine has room for.
@@ -92,12 +96,15 @@ impl<'a> Stepping<'a> {
         let vips = config.listeners.len() + 2 * config.uplinks.len();
         let most_addresses = (MAX_VIPS as usize).saturating_sub(vips).min(MAX_SOURCES as usize);
         Self {
-            config,
             seen,
+            subnets: config.subnets.iter().map(|it| (it.name.value.as_str(), it)).collect(),
+            zones: config.vpcs.iter().map(|it| (it.name.value.as_str(), it.zone)).collect(),
             totals: seen.usage.towards.keys().map(|vip| (*vip, seen.usage.of(*vip))).collect(),
             addresses: Addresses::new(pool, config, seen.facts, seen.usage),
             seed: pool.seed,
             made: pool.made,
+            taken: seen.facts.connectors.iter().copied().chain(pool.entries.iter().map(|it| it.id)).collect(),
+            lowest_id: 1,
             numbers: pool.enis().map(|(_, eni)| eni.id.number()).collect(),
             enis_left: interfaces.saturating_sub(config.uplinks.len() + slots.len() + enis),
             addresses_left: most_addresses.saturating_sub(held),
@@ -106,11 +113,10 @@ impl<'a> Stepping<'a> {
     }
 
     /// An entry for a key that is new, under a number that nothing names.
-    fn begin(&self, key: &ConnectorKey, entries: &[Entry]) -> Option<Entry> {
-        let is_free = |id: &ConnectorId| {
-            !self.seen.facts.connectors.contains(id) && !entries.iter().any(|entry| entry.id == *id)
-        };
-        let id = (1..=MAX_CONNECTORS).map(ConnectorId).find(is_free)?;
+    fn begin(&mut self, key: &ConnectorKey) -> Option<Entry> {
+        let is_free = |id: &ConnectorId| !self.taken.contains(id);
+        let id = (self.lowest_id..=MAX_CONNECTORS).map(ConnectorId).find(is_free)?;
+        self.lowest_id = id.0 + 1;
         let now = self.seen.now;
         Some(Entry {
             key: key.clone(),
@@ -235,12 +241,11 @@ impl<'a> Stepping<'a> {
 
     /// The subnets of a key.
     fn subnets(&self, key: &ConnectorKey) -> Vec<&'a Subnet> {
-        let config = self.config;
-        config.subnets.iter().filter(|subnet| key.subnets.contains(&subnet.name.value)).collect()
+        key.subnets.iter().filter_map(|name| self.subnets.get(name.as_str()).copied()).collect()
     }
 
     fn zone(&self, key: &ConnectorKey) -> Option<Zone> {
-        self.config.vpcs.iter().find(|vpc| vpc.name.value == key.vpc).map(|vpc| vpc.zone)
+        self.zones.get(key.vpc.as_str()).copied()
     }
 
     fn has_flows(&self, entry: &Entry) -> bool {
