@@ -90,6 +90,38 @@ fn what_is_in_the_tables_and_in_no_file_is_taken_away() {
 }
 
 #[test]
+fn whenever_it_is_killed_nothing_is_left_behind() {
+    let bed = Bed::new();
+    let connector = |name: &str| connector(name, name, "mac = \"own\"\n");
+    let both = connector("one") + &connector("two");
+    let bound = [both.clone() + &slot("tap0", "one"), both.clone() + &slot("tap1", "two"), both.clone()];
+    for turn in 0..20 {
+        bed.write(&bound[turn % 3]);
+        let daemon = bed.start();
+        // From before it has read anything to after a reload.
+        std::thread::sleep(Duration::from_millis(turn as u64 * 23 % 250));
+        bed.write(&bound[(turn + 1) % 3]);
+        daemon.signal(Signal::SIGHUP);
+        std::thread::sleep(Duration::from_millis(turn as u64 * 7 % 40));
+        // By SIGKILL.
+        drop(daemon);
+    }
+    bed.write(&bound[0]);
+    let daemon = bed.run();
+    bed.wait_until_active("one");
+    let are_in_force = |count: usize| {
+        let (enis, interfaces) = (bed.json("enis"), bed.json("interfaces"));
+        let counts = [enis.matches("\"id\"").count(), interfaces.matches("\"name\": \"eni").count()];
+        counts == [count; 2] && bed.filters().matches(ENI_MAC).count() == count
+    };
+    bed.eventually("there is one ENI", || are_in_force(1));
+    bed.write(&both);
+    daemon.signal(Signal::SIGHUP);
+    bed.eventually("there is none", || are_in_force(0) && !bed.filters().contains(GROUP));
+    daemon.stop();
+}
+
+#[test]
 fn connectors_of_one_key_share_their_enis_and_those_of_another_tenant_do_not() {
     let bed = Bed::new();
     let connectors = [("one", "acme"), ("two", "acme"), ("three", "other")];

@@ -53,9 +53,14 @@ impl Weir {
         Said::by(self.command(words))
     }
 
+    /// The daemon, which may not have come far.
+    pub(crate) fn start(&self) -> Running {
+        Running::start(self.command(&["run"]))
+    }
+
     /// The daemon, once it is ready.
     pub(crate) fn run(&self) -> Running {
-        let mut daemon = Running::start(self.command(&["run"]));
+        let mut daemon = self.start();
         daemon.wait_for("configuration applied");
         daemon
     }
