@@ -102,7 +102,11 @@ pub async fn run(path: &Path) -> Result<(), RunError> {
         _held: held,
     };
     daemon.report_left_out(&resolved);
-    if let Err(why) = daemon.put_in_force(resolved).await {
+    let begun = match daemon.enis.adopt(&daemon.config, daemon.dataplane.tables()) {
+        Ok(()) => daemon.put_in_force(resolved).await,
+        Err(error) => Err(error.into()),
+    };
+    if let Err(why) = begun {
         return Err(daemon.give_up(why));
     }
     notify(&[NotifyState::Ready, NotifyState::Status(&daemon.status())]);

@@ -10,8 +10,8 @@ use super::RunError;
 use crate::config::{Config, EniKind};
 use crate::host::{Host, Resolved, free_ports};
 use crate::pool::{
-    ConnectorState, Eni, EniState, Entry, Facts, FreePorts, Moment, Note, Pool, Reason, Seen, UplinkFacts,
-    Usage, step,
+    ConnectorState, Eni, EniState, Facts, FreePorts, Moment, Note, Pool, Reason, Seen, UplinkFacts, Usage,
+    adopt, step,
 };
 use crate::ports::{self, Refusals};
 use crate::store::{Store, StoreError};
@@ -21,7 +21,7 @@ use tracing::{info, warn};
 use weir_dataplane::{Error, Tables};
 use weir_path::addr::IfIndex;
 use weir_path::packet::VlanTag;
-use weir_path::tables::ConnectorId;
+use weir_path::tables::{ConnectorId, Interface};
 
 /// How often ports in use are counted.
 pub(super) const BEAT: Duration = Duration::from_millis(250);
@@ -97,6 +97,16 @@ impl Enis {
         !config.connectors.is_empty() || !self.pool.entries.is_empty()
     }
 
+    /// Takes up what the tables hold and the state has lost. Once, before the first step.
+    pub(super) fn adopt(&mut self, config: &Config, tables: &Tables) -> Result<(), Error> {
+        let records = tables.interfaces()?;
+        if records.iter().any(Interface::is_eni) {
+            self.counted.again(tables)?;
+            self.notes.extend(adopt(&mut self.pool, config, &records, &self.counted.now));
+        }
+        Ok(())
+    }
+
     /// Looks at the host: uplinks, their devices' own addresses, and the ports that it leaves free. Says whether any of
     /// that is new.
     pub(super) async fn look(
@@ -138,7 +148,9 @@ impl Enis {
     /// Hears whose slots have sent something since their ENIs were given back.
     pub(super) async fn hear(&mut self, config: &Config, resolved: &Resolved, host: &Host) {
         self.facts.wanted.clear();
-        if !self.pool.entries.iter().any(is_inactive) {
+        let inactive = self.pool.entries.iter().filter(|entry| entry.state == ConnectorState::Inactive);
+        let inactive: BTreeMap<_, _> = inactive.map(|entry| (&entry.key, entry.id)).collect();
+        if inactive.is_empty() {
             return self.sent.clear();
         }
         let received = match host.received().await {
@@ -146,16 +158,14 @@ impl Enis {
             Err(error) => return warn!("cannot tell whether idle connectors are wanted: {error}"),
         };
         for binding in &config.slots {
-            let entry = config.connectors.get(binding.connector).and_then(|it| self.pool.entry(&it.key));
-            let (Some(entry), Some(slot)) =
-                (entry.filter(|it| is_inactive(it)), resolved.slots.get(&binding.slot.value))
-            else {
-                continue;
-            };
+            let connector = config.connectors.get(binding.connector);
+            let id = connector.and_then(|connector| inactive.get(&connector.key));
+            let slot = resolved.slots.get(&binding.slot.value);
+            let Some((id, slot)) = id.zip(slot) else { continue };
             let ifindex = slot.device.ifindex;
             let sent = received.get(&ifindex).copied().unwrap_or_default();
             if self.sent.insert(ifindex, sent).is_some_and(|before| before != sent) {
-                self.facts.wanted.insert(entry.id);
+                self.facts.wanted.insert(*id);
             }
         }
     }
@@ -212,10 +222,6 @@ impl Counted {
     }
 }
 
-fn is_inactive(entry: &Entry) -> bool {
-    entry.state == ConnectorState::Inactive
-}
-
 /// The part that the tables are made of.
 fn in_tables(pool: &Pool) -> Vec<(ConnectorId, Vec<Eni>)> {
     let eni = |eni: &Eni| {
@@ -266,7 +272,7 @@ fn say(note: &Note) {
 mod tests {
     use super::*;
     use crate::config::{Addresses, ConnectorKey, EniMac, UdpMapping};
-    use crate::pool::{EniAddress, EniId};
+    use crate::pool::{EniAddress, EniId, Entry};
     use weir_path::addr::Ip6;
 
     fn pool(state: EniState, used: u64) -> Pool {

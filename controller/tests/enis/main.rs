@@ -8,26 +8,22 @@
 //! ```
 #![expect(clippy::unwrap_used, reason = "test code")]
 
+mod bed;
+#[path = "../daemon/mod.rs"]
 mod daemon;
+mod flow;
+#[path = "../net/mod.rs"]
 mod net;
 
-use daemon::Running;
-use net::{Weir, inside, ip, namespace, run};
+use bed::{Bed, ENI_MAC, GROUP, connector, field, slot};
+use flow::towards_one_remote;
+use net::{ip, run};
 use nix::sys::signal::Signal;
 use std::fs;
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use weir_dataplane::Tables;
-use weir_dataplane::flows::{FlowState, SideState};
-use weir_path::addr::{Ip4, L4Port, Mac};
-use weir_path::flow::{Ends, Hop, Key, Key4, Life, Meta, Phase, RecordId, Side, Stamp, V4};
-use weir_path::tables::Interface;
-use weir_path::time::{Now, Seconds};
-
-/// What MACs of ENIs begin with.
-const ENI_MAC: &str = "06:e1:";
-/// What groups of IPv6 addresses begin with that neighbours ask for.
-const GROUP: &str = "33:33:ff:";
+use weir_path::flow::V4;
 
 #[test]
 fn an_eni_is_announced_and_let_in_and_leaves_nothing_when_nobody_needs_it_any_more() {
@@ -86,6 +82,27 @@ fn what_is_in_the_tables_and_in_no_file_is_taken_away() {
     let is_one = || bed.json("interfaces").matches("\"name\": \"eni").count() == 1;
     bed.eventually("the other record is gone", is_one);
     assert_eq!(bed.filters().matches(ENI_MAC).count(), 1);
+    daemon.stop();
+}
+
+#[test]
+fn an_eni_that_no_file_remembers_drains_while_it_has_flows() {
+    let bed = Bed::new();
+    bed.write(&[connector("web-fn", "acme", "addresses = \"ipv4\"\n"), slot("tap0", "web-fn")].concat());
+    let daemon = bed.run();
+    bed.wait_until_active("web-fn");
+    let address = field(&bed.json("enis"), "addresses");
+    drop(daemon);
+    let tables = Tables::open(&bed.pins).unwrap();
+    let flow = towards_one_remote(0, &tables.interfaces().unwrap(), tables.now());
+    tables.insert_flows::<V4>(&[flow]).unwrap();
+    fs::remove_file(bed.state_dir().join("enis.json")).unwrap();
+    let daemon = bed.run();
+    bed.wait_until_active("web-fn");
+    assert!(bed.json("connectors").contains("\"reason_code\": \"Orphaned\""), "{}", bed.json("connectors"));
+    let enis = bed.json("enis");
+    assert!(enis.matches(&format!("\"{address}\"")).count() == 1 && enis.contains("\"detaching\""), "{enis}");
+    assert_eq!(tables.flows().len(), 1);
     daemon.stop();
 }
 
@@ -209,31 +226,6 @@ fn one_more_eni_is_there_before_the_first_one_has_no_port_left() {
     daemon.stop();
 }
 
-/// A flow from the slot's sandbox, by the ENI's port of this number.
-fn towards_one_remote(number: u32, interfaces: &[Interface], now: Now) -> FlowState<Key4> {
-    const TCP: u8 = 6;
-    let eni = interfaces.iter().find(|it| it.is_eni()).unwrap();
-    let slot = interfaces.iter().find(|it| it.is_slot()).unwrap();
-    let (record, remote) = (RecordId(number), Ip4([192, 0, 2, 1]));
-    let [port, https] = [1_024 + number as u16, 443].map(L4Port::new);
-    let keys = [
-        Key4::new(Ends { src: slot.address, dst: remote, sport: port, dport: https }, TCP, slot.zone),
-        Key4::new(Ends { src: remote, dst: eni.local, sport: https, dport: port }, TCP, eni.zone),
-    ];
-    let side = |side, by| SideState {
-        hop: Hop::new(by, Mac([2; 6])),
-        stamp: Stamp::new(record, 1, side, now),
-        ..SideState::default()
-    };
-    FlowState {
-        record,
-        life: Life::new(Phase::Established, 1, now),
-        keys,
-        meta: Meta { opened: now, idle: Seconds(350), ..Meta::default() },
-        sides: [side(Side::Original, eni.egress.id), side(Side::Reply, slot.egress.id)],
-    }
-}
-
 #[test]
 fn the_hosts_address_is_shared_without_announcing_it() {
     let bed = Bed::new();
@@ -263,126 +255,4 @@ fn a_slot_that_is_down_is_brought_up_and_one_that_was_up_is_named() {
     let flags = || run(Command::new("ip").args(["-n", &bed.host, "-o", "link", "show", "tap0"]));
     bed.eventually("tap0 is up", || flags().contains(",UP"));
     daemon.stop();
-}
-
-/// The link, and the daemon that is to be on it.
-struct Bed {
-    weir: Weir,
-    host: String,
-    router: String,
-}
-
-impl std::ops::Deref for Bed {
-    type Target = Weir;
-
-    fn deref(&self) -> &Weir {
-        &self.weir
-    }
-}
-
-impl Bed {
-    fn new() -> Self {
-        let [host, router] = ["h", "n"].map(namespace);
-        ip(&host, &["link", "add", "up0", "type", "veth", "peer", "name", "up1", "netns", &router]);
-        run(inside(&router, "ethtool").args(["-K", "up1", "tx", "off"]));
-        ip(&router, &["address", "add", "10.0.1.1/24", "dev", "up1"]);
-        ip(&router, &["address", "add", "fd00:1::1/64", "dev", "up1", "nodad"]);
-        // So that an announcement is enough to be known.
-        run(inside(&router, "sysctl").args(["-w", "net.ipv4.conf.up1.arp_accept=1"]));
-        // An address of the kernel's own would have a group too.
-        ip(&host, &["link", "set", "up0", "addrgenmode", "none", "up"]);
-        ip(&router, &["link", "set", "up1", "up"]);
-        for tap in ["tap0", "tap1"] {
-            ip(&host, &["tuntap", "add", tap, "mode", "tap"]);
-        }
-        Self { weir: Weir::new(&host), host, router }
-    }
-
-    /// Writes a configuration with a subnet, and these connectors and slots.
-    fn write(&self, rest: &str) {
-        self.write_pool("10.0.1.100-10.0.1.200", rest);
-    }
-
-    fn write_pool(&self, pool: &str, rest: &str) {
-        let head = "[sandbox]\naddress6 = \"fd01::2\"\ngateway6 = \"fd01::1\"\n[[vpc]]\nname = \"prod\"\n\
-                    [[uplink]]\ninterface = \"up0\"\nvpc = \"prod\"\nhook = \"tc\"\n";
-        self.weir.write(&format!(
-            "{head}[[subnet]]\nname = \"prod-a\"\nvpc = \"prod\"\nprefix = \"10.0.1.0/24\"\n\
-             gateway = \"10.0.1.1\"\npool = \"{pool}\"\nprefix6 = \"fd00:1::/64\"\ngateway6 = \"fd00:1::1\"\n{rest}"
-        ));
-    }
-
-    /// The daemon, once what it does is kept and can be asked for.
-    fn run(&self) -> Running {
-        let daemon = self.weir.run();
-        self.eventually("it can be asked", || self.weir(&["get", "connectors"]).code == 0);
-        daemon
-    }
-
-    fn json(&self, noun: &str) -> String {
-        let said = self.weir(&["get", noun, "-o", "json"]);
-        assert_eq!(said.code, 0, "{}", said.err);
-        said.out.trim().to_owned()
-    }
-
-    /// What is said of one connector.
-    fn connector(&self, name: &str) -> String {
-        let all = self.json("connectors");
-        let (_, from) = all.split_once(&format!("\"name\": \"{name}\"")).unwrap_or_default();
-        from.split("\"name\":").next().unwrap_or_default().to_owned()
-    }
-
-    fn wait_until_active(&self, name: &str) {
-        self.eventually(&format!("{name} is active"), || {
-            self.connector(name).contains("\"state\": \"Active\"")
-        });
-    }
-
-    /// Whom the router knows.
-    fn neighbours(&self) -> String {
-        run(Command::new("ip").args(["-n", &self.router, "neigh", "show", "dev", "up1"]))
-    }
-
-    /// What up0 lets in.
-    fn filters(&self) -> String {
-        run(Command::new("bridge").args(["-n", &self.host, "fdb", "show", "dev", "up0"]))
-    }
-
-    fn eventually(&self, what: &str, is_so: impl Fn() -> bool) {
-        let begun = Instant::now();
-        while !is_so() {
-            let said = || ["connectors", "enis"].map(|noun| self.weir(&["get", noun]).out).join("\n");
-            assert!(begun.elapsed() < Duration::from_secs(15), "not so: {what}\n{}", said());
-            std::thread::sleep(Duration::from_millis(50));
-        }
-    }
-}
-
-impl Drop for Bed {
-    fn drop(&mut self) {
-        self.weir.release();
-        // Whatever a test left: after a release devices are as they were.
-        let left = Command::new("bridge").args(["-n", &self.host, "fdb", "show", "dev", "up0"]).output();
-        let left = left.map(|it| String::from_utf8_lossy(&it.stdout).into_owned()).unwrap_or_default();
-        for namespace in [&self.host, &self.router] {
-            // A leftover is better than a panic while another one unwinds.
-            let _ = Command::new("ip").args(["netns", "del", namespace]).status();
-        }
-        assert!(std::thread::panicking() || !left.contains(ENI_MAC), "{left}");
-    }
-}
-
-fn connector(name: &str, tenant: &str, rest: &str) -> String {
-    format!("[[connector]]\nname = \"{name}\"\ntenant = \"{tenant}\"\nsubnets = [\"prod-a\"]\n{rest}")
-}
-
-fn slot(device: &str, connector: &str) -> String {
-    format!("[[slot]]\ninterface = \"{device}\"\nconnector = \"{connector}\"\n")
-}
-
-/// The first value of this name, of a list its first element.
-fn field(json: &str, name: &str) -> String {
-    let (_, from) = json.split_once(&format!("\"{name}\":")).unwrap_or_default();
-    let from = from.trim_start_matches(|it: char| it.is_whitespace() || "[\"".contains(it));
-    from.split(|it: char| "\",\n".contains(it)).next().unwrap_or_default().to_owned()
 }
