@@ -54,6 +54,21 @@ enum Command {
         #[arg(long, default_value = DEFAULT_CONFIG)]
         config: PathBuf,
     },
+    /// Show the remotes that most ports of an ENI's address are in use towards, the fullest first.
+    Ports {
+        /// How many.
+        #[arg(long, default_value_t = 10)]
+        top: usize,
+        /// Seconds between the two looks that say how fast ports are used up.
+        #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=60))]
+        interval: u64,
+        /// How.
+        #[arg(short, long, default_value = "table")]
+        output: Output,
+        /// The configuration.
+        #[arg(long, default_value = DEFAULT_CONFIG)]
+        config: PathBuf,
+    },
     /// Follow flows that end, one line each; works beside a dead daemon too. One reader at a time.
     Events {
         /// For programs: one JSON object a line; field names don't change.
@@ -93,6 +108,8 @@ enum CliError {
     Events(#[from] EventsError),
     #[error(transparent)]
     Store(#[from] StoreError),
+    #[error(transparent)]
+    Filters(#[from] daemon::FilterError),
     #[error(transparent)]
     Dataplane(#[from] weir_dataplane::Error),
     #[error("cannot {doing}: {source}")]
@@ -158,6 +175,10 @@ impl Command {
             Self::Get { noun, output, watch: true, config } => {
                 runtime()?.block_on(watch(noun, output, &config))
             }
+            Self::Ports { top, interval, output, config } => {
+                let interval = Duration::from_secs(interval);
+                say(&Source::open(&config)?.fullest_ports(top, interval, output)?)
+            }
             Self::Events { json, config } => Ok(runtime()?.block_on(events::follow(&config, json))?),
             Self::Stop { release, config } => stop(&config, release),
         }
@@ -195,6 +216,7 @@ fn stop(config: &Path, release: bool) -> Result<(), CliError> {
     // Held, so that no daemon starts on what is being taken away.
     let _held = store.hold()?;
     let released = weir_dataplane::release(&section.pin_dir)?;
+    runtime()?.block_on(daemon::remove_filters(&store))?;
     store.forget()?;
     say(&format!("released {} programs and {} tables", released.links, released.maps))
 }

@@ -5,7 +5,7 @@
 //!                                      └─► compile: desired -> the tables' image ─┘
 //! ```
 //!
-//! [`plan`] and [`compile`] are pure. [`host`] speaks netlink and enters namespaces; [`store`] keeps what must
+//! [`plan`], [`compile`] and [`pool`] are pure. [`host`] speaks netlink and enters namespaces; [`store`] keeps what must
 //! survive the process; `neighbours` says what programs can't; [`daemon`] is the loop; [`get`] reads the pinned tables and [`events`]
 //! follows the flows that end, beside a dead daemon too.
 
@@ -18,4 +18,6 @@ pub mod get;
 pub mod host;
 mod neighbours;
 pub mod plan;
+pub mod pool;
+mod ports;
 pub mod store;

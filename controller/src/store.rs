@@ -1,14 +1,19 @@
-//! What must survive the process, in one folder: the locks, the last good configuration, the hash key, and which
-//! slot has which number.
+//! What must survive the process, in one folder: the locks, the last good configuration, the hash key, which slot has
+//! which number, the pool of ENIs, and which MACs devices were told to let in.
 //!
 //! Files are replaced whole: written beside, synced, renamed. A crash leaves the old one or the new one.
 
 use crate::config::{Document, parse_hash_key};
+use crate::host::Filter;
+use crate::pool::Pool;
 use nix::fcntl::{Flock, FlockArg};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
+use weir_path::addr::{IfIndex, Mac};
 use weir_path::hash::HashKey;
 
 const LOCK: &str = "lock";
@@ -16,6 +21,8 @@ const EVENTS_LOCK: &str = "events-lock";
 const LAST_GOOD: &str = "last-good.toml";
 const HASH_KEY: &str = "hash-key";
 const SLOTS: &str = "slots.json";
+const ENIS: &str = "enis.json";
+const FILTERS: &str = "filters.json";
 
 /// Why the state folder can't be used.
 #[derive(Debug, thiserror::Error)]
@@ -65,6 +72,13 @@ pub struct SlotRecord {
     pub interface: u32,
     /// The host's device.
     pub device: String,
+}
+
+/// A [`Filter`] that is the daemon's.
+#[derive(Serialize, Deserialize)]
+struct FilterRecord {
+    ifindex: u32,
+    mac: [u8; 6],
 }
 
 /// The folder, read.
@@ -155,10 +169,7 @@ impl Store {
             let what = || "it holds no 32 hex digits".to_owned();
             return parse_hash_key(text.trim()).ok_or_else(|| StoreError::Damaged { path, what: what() });
         }
-        let mut key = [0; 16];
-        File::open("/dev/urandom")
-            .and_then(|mut random| random.read_exact(&mut key))
-            .map_err(file_error("reading", Path::new("/dev/urandom")))?;
+        let key = random::<16>()?;
         let text: String = key.iter().map(|byte| format!("{byte:02x}")).collect();
         self.replace(HASH_KEY, text.as_bytes())?;
         Ok(HashKey(key))
@@ -169,9 +180,46 @@ impl Store {
     /// # Errors
     /// [`StoreError::File`].
     pub fn save(&self, document: &Document, slots: &[SlotRecord]) -> Result<(), StoreError> {
-        let json = serde_json::to_vec_pretty(slots).unwrap_or_default();
-        self.replace(SLOTS, &json)?;
+        self.write_json(SLOTS, slots)?;
         self.replace(LAST_GOOD, document.text.as_bytes())
+    }
+
+    /// Keeps the pool of ENIs; written before anything is made of it.
+    ///
+    /// # Errors
+    /// [`StoreError::File`].
+    pub fn save_pool(&self, pool: &Pool) -> Result<(), StoreError> {
+        self.write_json(ENIS, pool)
+    }
+
+    /// The pool of ENIs that was kept last; an empty one where there was none.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn pool(&self) -> Result<Pool, StoreError> {
+        let known: Option<Pool> = self.read_json(ENIS)?;
+        match known {
+            Some(pool) => Ok(pool),
+            None => Ok(Pool { seed: u64::from_ne_bytes(random()?), ..Pool::default() }),
+        }
+    }
+
+    /// Keeps which MACs devices were told to let in; written before they are told.
+    ///
+    /// # Errors
+    /// [`StoreError::File`].
+    pub fn save_filters(&self, filters: &BTreeSet<Filter>) -> Result<(), StoreError> {
+        let record = |filter: &Filter| FilterRecord { ifindex: filter.device.0, mac: filter.mac.0 };
+        self.write_json(FILTERS, &filters.iter().map(record).collect::<Vec<_>>())
+    }
+
+    /// The MACs that devices were told to let in. Some may be gone, with their devices or before they came about.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn filters(&self) -> Result<BTreeSet<Filter>, StoreError> {
+        let filter = |record: FilterRecord| Filter { device: IfIndex(record.ifindex), mac: Mac(record.mac) };
+        Ok(self.read_json::<Vec<_>>(FILTERS)?.into_iter().map(filter).collect())
     }
 
     /// The configuration that was last in force.
@@ -189,9 +237,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub fn slots(&self) -> Result<Vec<SlotRecord>, StoreError> {
-        let path = self.path(SLOTS);
-        let Some(text) = read(&path)? else { return Ok(Vec::new()) };
-        serde_json::from_str(&text).map_err(|error| StoreError::Damaged { path, what: error.to_string() })
+        self.read_json(SLOTS)
     }
 
     /// Removes what belongs to a running dataplane. The hash key stays: the next one places flows alike. So does
@@ -200,7 +246,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::File`].
     pub fn forget(&self) -> Result<(), StoreError> {
-        for name in [LAST_GOOD, SLOTS] {
+        for name in [LAST_GOOD, SLOTS, ENIS, FILTERS] {
             let path = self.path(name);
             match fs::remove_file(&path) {
                 Err(source) if source.kind() != io::ErrorKind::NotFound => {
@@ -210,6 +256,17 @@ impl Store {
             }
         }
         Ok(())
+    }
+
+    fn read_json<T: DeserializeOwned + Default>(&self, name: &str) -> Result<T, StoreError> {
+        let path = self.path(name);
+        let Some(text) = read(&path)? else { return Ok(T::default()) };
+        serde_json::from_str(&text).map_err(|error| StoreError::Damaged { path, what: error.to_string() })
+    }
+
+    fn write_json<T: Serialize + ?Sized>(&self, name: &str, value: &T) -> Result<(), StoreError> {
+        let failed = |error| file_error("writing", &self.path(name))(io::Error::other(error));
+        self.replace(name, &serde_json::to_vec_pretty(value).map_err(failed)?)
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -252,6 +309,15 @@ fn holder(lock: &mut File) -> String {
         Ok(_) => pid,
         Err(_) => "unknown".into(),
     }
+}
+
+fn random<const N: usize>() -> Result<[u8; N], StoreError> {
+    const RANDOM: &str = "/dev/urandom";
+    let mut bytes = [0; N];
+    File::open(RANDOM)
+        .and_then(|mut random| random.read_exact(&mut bytes))
+        .map_err(file_error("reading", Path::new(RANDOM)))?;
+    Ok(bytes)
 }
 
 fn read(path: &Path) -> Result<Option<String>, StoreError> {
@@ -329,5 +395,15 @@ mod tests {
         store.save(&document, &slots).unwrap();
         assert_eq!(store.last_good().unwrap().unwrap().text, document.text);
         assert_eq!(store.slots().unwrap(), slots);
+        let filters = BTreeSet::from([Filter { device: IfIndex(7), mac: Mac([6, 0, 0, 0, 0, 1]) }]);
+        store.save_filters(&filters).unwrap();
+        assert_eq!(store.filters().unwrap(), filters);
+        let pool = store.pool().unwrap();
+        assert_ne!(pool.seed, store.pool().unwrap().seed, "one that was not kept is made anew");
+        store.save_pool(&pool).unwrap();
+        assert_eq!(store.pool().unwrap(), pool);
+        store.forget().unwrap();
+        assert!(store.slots().unwrap().is_empty() && store.filters().unwrap().is_empty());
+        assert_ne!(store.pool().unwrap(), pool);
     }
 }

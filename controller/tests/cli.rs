@@ -65,9 +65,20 @@ fn a_wrong_command_exits_with_2() {
 #[test]
 fn asking_where_nothing_runs_exits_with_5_and_says_what_to_do() {
     let bed = Bed::new(GOOD);
-    let nouns = ["listeners", "targets", "interfaces", "flows", "counters", "capacity"];
-    let asked =
-        nouns.map(|noun| vec!["get", noun]).into_iter().chain([vec!["events"], vec!["events", "--json"]]);
+    let nouns = [
+        "listeners",
+        "targets",
+        "interfaces",
+        "flows",
+        "counters",
+        "capacity",
+        "vpcs",
+        "connectors",
+        "enis",
+        "ports",
+    ];
+    let others = [vec!["events"], vec!["events", "--json"], vec!["ports", "--top", "3"]];
+    let asked = nouns.map(|noun| vec!["get", noun]).into_iter().chain(others);
     for words in asked {
         let file = bed.file();
         let said = bed.weir(&[&words[..], &["--config", &file]].concat());

@@ -14,8 +14,9 @@ use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use weir_controller::config::{Config, Document};
-use weir_controller::host::{Host, Resolved, gro_is_on};
+use weir_controller::host::{Filter, Host, Resolved, free_ports, gro_is_on};
 use weir_controller::plan::Point;
+use weir_path::addr::Mac;
 use weir_path::tables::Delivery;
 
 #[test]
@@ -216,6 +217,70 @@ fn a_device_that_comes_is_heard_of() {
     assert_eq!(bed.host.enter(|| runtime().block_on(heard())), 1);
 }
 
+#[test]
+fn a_device_lets_in_the_macs_that_it_is_told_of() {
+    let bed = Bed::new();
+    let told = async |host: &Host| {
+        let up0 = host.devices().await.unwrap().into_values().find(|it| it.name == "up0").unwrap().ifindex;
+        // A station's, and a group's.
+        let macs = [Mac::of_eni(7), Mac([0x33, 0x33, 0xff, 0, 0, 7])];
+        let filters = macs.map(|mac| Filter { device: up0, mac });
+        let present = async || {
+            let known = host.filters().await.unwrap();
+            filters.map(|filter| known.contains(&filter))
+        };
+        assert_eq!(present().await, [false; 2]);
+        for _ in 0..2 {
+            for filter in filters {
+                host.add_filter(filter).await.unwrap();
+            }
+            assert_eq!(present().await, [true; 2]);
+        }
+        for _ in 0..2 {
+            for filter in filters {
+                host.remove_filter(filter).await.unwrap();
+            }
+            assert_eq!(present().await, [false; 2]);
+        }
+        ip(&["-n", &bed.host.0, "link", "del", "up0"]);
+        for filter in filters {
+            host.remove_filter(filter).await.unwrap();
+        }
+    };
+    bed.on_host(told);
+}
+
+#[test]
+fn a_device_is_brought_up() {
+    let bed = Bed::new();
+    bed.on_host(async |host: &Host| {
+        let slot0 = async || {
+            let devices = host.devices().await.unwrap();
+            devices.into_values().find(|it| it.name == "slot0").unwrap()
+        };
+        assert!(!slot0().await.is_up);
+        host.bring_up(slot0().await.ifindex).await.unwrap();
+        assert!(slot0().await.is_up);
+    });
+}
+
+#[test]
+fn ports_are_free_that_neither_the_kernel_nor_a_socket_of_the_namespace_has() {
+    let bed = Bed::new();
+    bed.host.enter(|| {
+        std::fs::write("/proc/sys/net/ipv4/ip_local_port_range", "1024 50000").unwrap();
+        let free = || {
+            let free = free_ports().unwrap();
+            (free.first.port(0).number(), free.blocks)
+        };
+        assert_eq!(free(), (50_048, 242));
+        let _listener = std::net::TcpListener::bind("0.0.0.0:50100").unwrap();
+        assert_eq!(free(), (50_112, 241));
+        let _socket = std::net::UdpSocket::bind("[::]:65535").unwrap();
+        assert_eq!(free(), (50_112, 240));
+    });
+}
+
 /// A namespace that is there for one test.
 struct TestNamespace(String);
 
@@ -286,6 +351,15 @@ impl Bed {
             document(text).parse().unwrap_or_else(|invalid| panic!("{}", invalid.rendered()));
         let resolve = async || Host::connect().unwrap().resolve(&config).await.unwrap();
         self.host.enter(|| runtime().block_on(resolve()))
+    }
+
+    /// Does this where the daemon would be.
+    fn on_host(&self, work: impl AsyncFnOnce(&Host) + Send) {
+        let on_host = async || {
+            let host = Host::connect().unwrap();
+            work(&host).await;
+        };
+        self.host.enter(|| runtime().block_on(on_host()));
     }
 
     /// What is said about a slot, by the file's own check or by the host's.

@@ -8,20 +8,19 @@
 #![expect(clippy::unwrap_used, reason = "test code")]
 
 mod daemon;
+mod net;
 
-use daemon::{Running, Said};
+use net::{Weir, inside, ip, namespace, run};
 use nix::sys::signal::Signal;
 use std::fs;
 use std::io::{BufRead, BufReader, Lines};
-use std::path::PathBuf;
 use std::process::{Child, ChildStdout, Command, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
-use tempfile::TempDir;
 
 const VIPS: [&str; 2] = ["198.51.100.10", "2001:db8::10"];
 const OWN: [&str; 2] = ["10.0.0.5", "fd00::5"];
 const UPLINK_MAC: &str = "02:00:00:00:00:05";
 const ROUTER_MAC: &str = "02:00:00:00:00:01";
+const GENERIC: &str = "hook = \"xdp-generic\"\nsenders_complete_checksums = true\n";
 /// Who had all of the addresses before.
 const OTHER_MAC: &str = "02:00:00:00:00:99";
 
@@ -88,7 +87,7 @@ fn a_gateway_that_is_not_there_is_said_to_be_missing() {
 #[test]
 fn a_device_that_changes_its_mtu_is_followed_up_to_what_is_configured() {
     let bed = Bed::new();
-    bed.write("mtu = 1450\n");
+    bed.write(&configuration("mtu = 1450\n"));
     let mut daemon = bed.run();
     // By then the configuration is kept, so that it can be asked about.
     daemon.wait_for("gateway found");
@@ -129,10 +128,10 @@ fn a_reload_follows_the_rate_of_answers_and_the_way_to_the_gateway() {
 #[test]
 fn another_xdp_program_is_an_error_that_names_it() {
     let bed = Bed::new();
-    bed.write("hook = \"xdp-generic\"\nsenders_complete_checksums = true\n");
+    bed.write(&configuration(GENERIC));
     let daemon = bed.run();
     let other = Weir::new(&bed.host);
-    other.write("hook = \"xdp-generic\"\nsenders_complete_checksums = true\n");
+    other.write(&configuration(GENERIC));
     let refused = other.weir(&["run"]);
     assert_eq!(refused.code, 4, "{}", refused.err);
     for said in ["up0 has an XDP program that is not Weir's: uplink_xdp (id ", "hook = \"tc\""] {
@@ -146,6 +145,7 @@ fn another_program_on_tc_is_named_and_lived_with() {
     let bed = Bed::new();
     let first = bed.run();
     let other = Weir::new(&bed.host);
+    other.write(&configuration("hook = \"tc\"\n"));
     let mut second = other.run();
     second.wait_for("another program is on the device's TC ingress device=\"up0\" program=uplink_tc (id ");
     let shown = bed.weir(&["get", "interfaces"]).out;
@@ -170,13 +170,6 @@ impl std::ops::Deref for Bed {
     }
 }
 
-/// A configuration with pins of its own, and the namespace that it is run in.
-struct Weir {
-    namespace: String,
-    folder: TempDir,
-    pins: PathBuf,
-}
-
 impl Bed {
     fn new() -> Self {
         let [host, router] = ["h", "n"].map(namespace);
@@ -193,7 +186,9 @@ impl Bed {
         ip(&router, &["address", "add", "fd00::1/64", "dev", "up1", "nodad"]);
         ip(&host, &["link", "set", "up0", "up"]);
         ip(&router, &["link", "set", "up1", "up"]);
-        Self { weir: Weir::new(&host), host, router }
+        let weir = Weir::new(&host);
+        weir.write(&configuration("hook = \"tc\"\n"));
+        Self { weir, host, router }
     }
 
     /// Changes of the router's neighbours, for as long as a test may take.
@@ -230,91 +225,21 @@ impl Drop for Heard {
     }
 }
 
-impl Weir {
-    fn new(namespace: &str) -> Self {
-        let pins = format!("/sys/fs/bpf/weir-u-{}-{}", std::process::id(), number());
-        let weir =
-            Self { namespace: namespace.to_owned(), folder: TempDir::new().unwrap(), pins: pins.into() };
-        weir.write("hook = \"tc\"\n");
-        weir
-    }
-
-    /// Writes the configuration, with these lines in its uplink.
-    fn write(&self, uplink: &str) {
-        let (pins, state) = (self.pins.display(), self.folder.path().join("state"));
-        let ([vip, vip6], [own, own6]) = (VIPS, OWN);
-        let listener = |name: &str, address: &str| {
-            format!(
-                "[[listener]]\nname = \"{name}\"\nvpc = \"prod\"\naddress = \"{address}\"\nport = \"any\"\n\
-                 protocol = \"tcp_udp\"\ntarget_group = \"web\"\n"
-            )
-        };
-        let text = format!(
-            "version = 1\n[dataplane]\npin_dir = \"{pins}\"\nstate_dir = \"{}\"\nmax_flows = 2048\n\
-             max_flows_v6 = 1024\n[sandbox]\naddress6 = \"fd01::2\"\ngateway6 = \"fd01::1\"\n\
-             [[vpc]]\nname = \"prod\"\n[[target_group]]\nname = \"web\"\n{}{}[[uplink]]\ninterface = \"up0\"\n\
-             vpc = \"prod\"\naddress = \"{own}/24\"\ngateway = \"10.0.0.1\"\naddress6 = \"{own6}/64\"\n\
-             gateway6 = \"fd00::1\"\n{uplink}",
-            state.display(),
-            listener("web", vip),
-            listener("web6", vip6),
-        );
-        fs::write(self.file(), text).unwrap();
-    }
-
-    fn file(&self) -> PathBuf {
-        self.folder.path().join("weir.toml")
-    }
-
-    fn command(&self, words: &[&str]) -> Command {
-        let mut command = inside(&self.namespace, env!("CARGO_BIN_EXE_weir"));
-        command.args(words).arg("--config").arg(self.file()).env("NO_COLOR", "1");
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        command
-    }
-
-    fn weir(&self, words: &[&str]) -> Said {
-        Said::by(self.command(words))
-    }
-
-    /// The daemon, once it is ready.
-    fn run(&self) -> Running {
-        let mut daemon = Running::start(self.command(&["run"]));
-        daemon.wait_for("configuration applied");
-        daemon
-    }
-
-    fn release(&self) {
-        let released = self.weir(&["stop", "--release"]);
-        assert!(std::thread::panicking() || released.code == 0, "{}", released.err);
-        assert!(std::thread::panicking() || !self.pins.exists());
-    }
-}
-
-fn number() -> u32 {
-    static NUMBER: AtomicU32 = AtomicU32::new(0);
-    NUMBER.fetch_add(1, Ordering::Relaxed)
-}
-
-fn namespace(role: &str) -> String {
-    let name = format!("weir-{role}-{}-{}", std::process::id(), number());
-    run(Command::new("ip").args(["netns", "add", &name]));
-    name
-}
-
-/// A command in a namespace, which still sees the bpffs: `ip netns exec` would hide it.
-fn inside(namespace: &str, program: &str) -> Command {
-    let mut command = Command::new("nsenter");
-    command.arg(format!("--net=/run/netns/{namespace}")).arg(program);
-    command
-}
-
-fn ip(namespace: &str, words: &[&str]) {
-    run(Command::new("ip").args(["-n", namespace]).args(words));
-}
-
-fn run(command: &mut Command) {
-    let done = command.output().unwrap();
-    let said = String::from_utf8_lossy(&done.stderr);
-    assert!(done.status.success(), "{command:?}: {said}(these tests take root, iproute2 and ethtool)");
+/// A configuration with these lines in its uplink.
+fn configuration(uplink: &str) -> String {
+    let ([vip, vip6], [own, own6]) = (VIPS, OWN);
+    let listener = |name: &str, address: &str| {
+        format!(
+            "[[listener]]\nname = \"{name}\"\nvpc = \"prod\"\naddress = \"{address}\"\nport = \"any\"\n\
+             protocol = \"tcp_udp\"\ntarget_group = \"web\"\n"
+        )
+    };
+    format!(
+        "[sandbox]\naddress6 = \"fd01::2\"\ngateway6 = \"fd01::1\"\n[[vpc]]\nname = \"prod\"\n\
+         [[target_group]]\nname = \"web\"\n{}{}[[uplink]]\ninterface = \"up0\"\nvpc = \"prod\"\n\
+         address = \"{own}/24\"\ngateway = \"10.0.0.1\"\naddress6 = \"{own6}/64\"\ngateway6 = \"fd00::1\"\n\
+         {uplink}",
+        listener("web", vip),
+        listener("web6", vip6),
+    )
 }

@@ -1,18 +1,31 @@
 //! From what should be to the dataplane's tables. Pure: the same configuration and the same slots make the
 //! same image, on every node.
 
+mod connectors;
 pub mod maglev;
 
 use crate::config::{Config, Listener, SlotName, Stickiness, TargetGroup, Transport};
+use crate::pool::{EniId, Facts, Pool};
 use std::collections::{BTreeMap, BTreeSet};
 use weir_dataplane::image::{GroupImage, Image};
 use weir_path::addr::{Address, InterfaceId};
 use weir_path::hash::HashKey;
 use weir_path::tables::{Forward, GroupId, Listener as Heard, MAX_SHARES, Share, Target, Vip};
 
-/// The tables for `config`. Targets whose slot isn't in `slots` are left out: their device is not there.
+/// The numbers that the plan gave to what is there.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Numbers {
+    /// Those of slots.
+    pub slots: BTreeMap<SlotName, InterfaceId>,
+    /// Those of uplinks, by their place in [`Config::uplinks`].
+    pub uplinks: BTreeMap<usize, InterfaceId>,
+    /// Those of ENIs.
+    pub enis: BTreeMap<EniId, InterfaceId>,
+}
+
+/// The tables for `config` and what the pool has for it. What has no number is left out: its device is not there.
 #[must_use]
-pub fn compile(config: &Config, hash_key: HashKey, slots: &BTreeMap<SlotName, InterfaceId>) -> Image {
+pub fn compile(config: &Config, hash_key: HashKey, pool: &Pool, facts: &Facts, numbers: &Numbers) -> Image {
     let mut listeners = BTreeMap::new();
     for listener in &config.listeners {
         let vip = vip_of(listener);
@@ -23,13 +36,16 @@ pub fn compile(config: &Config, hash_key: HashKey, slots: &BTreeMap<SlotName, In
         }
     }
     listeners.extend(fragments(&listeners));
+    let vips = listeners.keys().map(|heard| heard.vip).chain(own_addresses(config)).collect();
     Image {
         hash_key,
         times: config.timeouts.times,
-        vips: listeners.keys().map(|heard| heard.vip).chain(own_addresses(config)).collect(),
+        enis: connectors::owners(config, pool, numbers, &vips),
+        connectors: connectors::compile(config, pool, facts, numbers),
+        routes: connectors::routes(config),
+        vips,
         listeners,
-        groups: config.groups.iter().map(|group| compile_group(group, slots)).collect(),
-        ..Image::default()
+        groups: config.groups.iter().map(|group| compile_group(group, &numbers.slots)).collect(),
     }
 }
 
@@ -127,6 +143,12 @@ mod tests {
         let image = compile(&config(&text), HashKey::default(), &BTreeMap::new());
         assert_eq!(image.times, Times { tcp_closing: Seconds(5), ..Times::DEFAULT });
         assert_eq!(image.listeners.values().map(|forward| forward.idle).collect::<Vec<_>>(), [Seconds(90)]);
+    }
+
+    /// The image without connectors.
+    fn compile(config: &Config, hash_key: HashKey, slots: &BTreeMap<SlotName, InterfaceId>) -> Image {
+        let numbers = Numbers { slots: slots.clone(), ..Numbers::default() };
+        super::compile(config, hash_key, &Pool::default(), &Facts::default(), &numbers)
     }
 
     /// [`SMALL`] with a second group, and these lines for its listener's port, protocol and groups.

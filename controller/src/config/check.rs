@@ -4,7 +4,7 @@ use super::draft::Draft;
 use super::model::{At, Config, Vpc};
 use super::problem::Problem;
 use super::reader::{Problems, nearest, one_of};
-use super::{groups, listeners, maxima, sandbox, uplinks};
+use super::{connectors, groups, listeners, maxima, routes, sandbox, subnets, uplinks};
 use miette::SourceSpan;
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,7 +19,10 @@ pub(crate) fn check(draft: &Draft, problems: &mut Problems) -> Option<Config> {
     check_devices(draft, problems);
     let groups = groups::check(draft, problems);
     let listeners = listeners::check(draft, &zones, problems);
-    maxima::check(draft, problems);
+    let subnets = subnets::check(draft, &zones, problems);
+    let connectors = connectors::check(draft, &subnets, problems);
+    let slots = connectors::check_slots(draft, &connectors, problems);
+    maxima::check(draft, &connectors, &slots, problems);
     Some(Config {
         dataplane: draft.dataplane.clone(),
         timeouts: draft.timeouts,
@@ -29,6 +32,9 @@ pub(crate) fn check(draft: &Draft, problems: &mut Problems) -> Option<Config> {
         uplinks: all(uplinks)?,
         groups: all(groups)?,
         listeners: all(listeners)?,
+        subnets: all(subnets)?,
+        connectors: all(connectors)?,
+        slots: all(slots)?,
     })
 }
 
@@ -80,10 +86,10 @@ pub(super) fn unknown(name: &At<String>, what: &str, section: &str, known: &BTre
 }
 
 fn check_vpcs(draft: &Draft, problems: &mut Problems) -> Vec<Vpc> {
-    let names = || draft.vpcs.iter().filter_map(|vpc| vpc.name.as_ref());
-    unique(problems, "VPC", names());
+    let named = || draft.vpcs.iter().filter_map(|vpc| Some((vpc, vpc.name.as_ref()?)));
+    unique(problems, "VPC", named().map(|(_, name)| name));
     let mut vpcs: Vec<Vpc> = Vec::new();
-    for name in names() {
+    for (vpc, name) in named() {
         let Some(zone) = vpc_zone(&name.value) else { continue };
         let other = vpcs.iter().find(|other| other.zone == zone && other.name.value != name.value);
         if let Some(other) = other {
@@ -98,7 +104,8 @@ fn check_vpcs(draft: &Draft, problems: &mut Problems) -> Vec<Vpc> {
                 .and_at(other.name.at, "and this one"),
             );
         }
-        vpcs.push(Vpc { name: name.clone(), zone });
+        let routes = routes::check(vpc, draft, problems);
+        vpcs.push(Vpc { name: name.clone(), zone, routes });
     }
     vpcs
 }
@@ -133,19 +140,22 @@ fn check_devices(draft: &Draft, problems: &mut Problems) {
         .map(|interface| (interface.value.as_str(), interface.at))
         .collect();
     let targets = draft.groups.iter().flat_map(|group| &group.targets);
-    for interface in targets.filter(|it| it.netns.is_none()).filter_map(|it| it.interface.as_ref()) {
+    let targets = targets.map(|it| (&it.netns, &it.interface, "target"));
+    let slots = draft.slots.iter().map(|it| (&it.netns, &it.interface, "slot"));
+    for (netns, interface, what) in targets.chain(slots) {
+        let Some(interface) = interface.as_ref().filter(|_| netns.is_none()) else { continue };
         if let Some(uplink) = uplinks.get(interface.value.as_str()) {
-            problems.add(also_uplink(interface.at, &interface.value, *uplink));
+            problems.add(also_uplink(interface.at, &interface.value, what, *uplink));
         }
     }
 }
 
 /// The complaint about a device that is an uplink and a slot.
-pub(crate) fn also_uplink(at: SourceSpan, device: &str, uplink: SourceSpan) -> Problem {
+fn also_uplink(at: SourceSpan, device: &str, what: &str, uplink: SourceSpan) -> Problem {
     Problem::new(
         at,
-        format!("device \"{device}\" is an uplink and a target"),
-        "a target here",
+        format!("device \"{device}\" is an uplink and a {what}"),
+        format!("a {what} here"),
         "write the device of a sandbox; traffic of an uplink and of a sandbox must not mix",
     )
     .and_at(uplink, "an uplink here")

@@ -2,12 +2,15 @@
 //!
 //! A field is `None` where it was wrong or missing, which has been reported then; checks go on with the rest.
 
+use super::connectors::{ConnectorDraft, SlotDraft};
 use super::groups::GroupDraft;
 use super::listeners::ListenerDraft;
 use super::model::{Answers, At, DataplaneSection, Sandbox, Sandbox6, Timeouts};
 use super::reader::{Problems, Section, spanned};
+use super::routes::RouteDraft;
+use super::subnets::SubnetDraft;
 use super::uplinks::UplinkDraft;
-use super::{answers, dataplane, groups, listeners, timeouts, uplinks, values};
+use super::{answers, connectors, dataplane, groups, listeners, routes, subnets, timeouts, uplinks, values};
 use miette::SourceSpan;
 use toml::Spanned;
 use toml::de::DeTable;
@@ -37,6 +40,9 @@ pub(crate) struct Draft {
     pub(crate) uplinks: Vec<UplinkDraft>,
     pub(crate) groups: Vec<GroupDraft>,
     pub(crate) listeners: Vec<ListenerDraft>,
+    pub(crate) subnets: Vec<SubnetDraft>,
+    pub(crate) connectors: Vec<ConnectorDraft>,
+    pub(crate) slots: Vec<SlotDraft>,
 }
 
 pub(crate) struct SandboxDraft {
@@ -56,6 +62,7 @@ impl Default for SandboxDraft {
 
 pub(crate) struct VpcDraft {
     pub(crate) name: Option<At<String>>,
+    pub(crate) routes: Vec<RouteDraft>,
 }
 
 impl Draft {
@@ -70,6 +77,9 @@ impl Draft {
         let uplinks = file.sections(problems, "uplink", "[[uplink]]");
         let groups = file.sections(problems, "target_group", "[[target_group]]");
         let listeners = file.sections(problems, "listener", "[[listener]]");
+        let subnets = file.sections(problems, "subnet", "[[subnet]]");
+        let connectors = file.sections(problems, "connector", "[[connector]]");
+        let slots = file.sections(problems, "slot", "[[slot]]");
         file.finish(problems);
         Self {
             is_whole: true,
@@ -81,6 +91,9 @@ impl Draft {
             uplinks: uplinks.into_iter().map(|it| uplinks::read(it, problems)).collect(),
             groups: groups.into_iter().map(|it| groups::read(it, problems)).collect(),
             listeners: listeners.into_iter().map(|it| listeners::read(it, problems)).collect(),
+            subnets: subnets.into_iter().map(|it| subnets::read(it, problems)).collect(),
+            connectors: connectors.into_iter().map(|it| connectors::read(it, problems)).collect(),
+            slots: slots.into_iter().map(|it| connectors::read_slot(it, problems)).collect(),
         }
     }
 }
@@ -115,6 +128,7 @@ fn read_sandbox(mut section: Section<'_>, problems: &mut Problems) -> SandboxDra
 
 fn read_vpc(mut section: Section<'_>, problems: &mut Problems) -> VpcDraft {
     let name = section.required(problems, "name", "\"prod\"", values::name);
+    let routes = section.sections(problems, "route", "[[vpc.route]]");
     section.finish(problems);
-    VpcDraft { name }
+    VpcDraft { name, routes: routes.into_iter().map(|it| routes::read(it, problems)).collect() }
 }

@@ -2,19 +2,27 @@
 
 use super::draft::Draft;
 use super::listeners::ListenerDraft;
-use super::model::Transport;
+use super::model::{Connector, SlotBinding, Transport};
 use super::problem::Problem;
 use super::reader::Problems;
+use super::routes::RouteDraft;
 use crate::compile::maglev;
 use miette::SourceSpan;
 use std::collections::{BTreeMap, BTreeSet};
 use weir_dataplane::image::{
-    MAX_CELLS, MAX_GROUPS, MAX_INTERFACES, MAX_LISTENERS, MAX_TARGETS, MAX_TARGETS_IN_GROUP, MAX_VIPS,
+    MAX_CELLS, MAX_CONNECTORS, MAX_GROUPS, MAX_INTERFACES, MAX_LISTENERS, MAX_ROUTES, MAX_SOURCES,
+    MAX_TARGETS, MAX_TARGETS_IN_GROUP, MAX_VIPS,
 };
 use weir_path::layout::MAX_TAGGED;
 
-pub(super) fn check(draft: &Draft, problems: &mut Problems) {
-    check_addresses(draft, problems);
+pub(super) fn check(
+    draft: &Draft,
+    connectors: &[Option<Connector>],
+    slots: &[Option<SlotBinding>],
+    problems: &mut Problems,
+) {
+    let enis = least_enis(connectors, slots);
+    check_addresses(draft, &enis, problems);
     let groups: Vec<_> = draft.groups.iter().filter_map(|group| Some(group.name.as_ref()?.at)).collect();
     too_many(problems, "target groups", &groups, MAX_GROUPS);
     let targets: Vec<_> = draft.groups.iter().flat_map(|it| &it.targets).map(|it| it.at).collect();
@@ -36,11 +44,33 @@ pub(super) fn check(draft: &Draft, problems: &mut Problems) {
             ));
         }
     }
-    check_interfaces(draft, problems);
+    check_interfaces(draft, &enis, problems);
+    check_connectors(draft, connectors, problems);
+}
+
+/// The fewest ENIs of each key that some slot is bound to, with the addresses that each has.
+fn least_enis(connectors: &[Option<Connector>], slots: &[Option<SlotBinding>]) -> Vec<(SourceSpan, u32)> {
+    let bound = slots.iter().flatten().filter_map(|slot| connectors.get(slot.connector)?.as_ref());
+    let by_key: BTreeMap<_, _> = bound.map(|connector| (&connector.key, connector)).collect();
+    let enis = by_key.into_values().flat_map(|connector| {
+        let families = connector.key.addresses.families().len() as u32;
+        let eni = (connector.name.at, families * connector.settings.addresses_per_eni);
+        std::iter::repeat_n(eni, connector.settings.min_enis as usize)
+    });
+    enis.collect()
+}
+
+fn check_connectors(draft: &Draft, connectors: &[Option<Connector>], problems: &mut Problems) {
+    let keys: BTreeMap<_, _> = connectors.iter().flatten().map(|it| (&it.key, it.name.at)).collect();
+    let mut places: Vec<_> = keys.into_values().collect();
+    places.sort_unstable_by_key(SourceSpan::offset);
+    too_many(problems, "connectors that differ", &places, MAX_CONNECTORS);
+    let routes = draft.vpcs.iter().flat_map(|vpc| &vpc.routes).filter_map(RouteDraft::at);
+    too_many(problems, "routes", &routes.collect::<Vec<_>>(), MAX_ROUTES);
 }
 
 /// One address takes one place, one more for fragments if it hears UDP, and each listener one or two.
-fn check_addresses(draft: &Draft, problems: &mut Problems) {
+fn check_addresses(draft: &Draft, enis: &[(SourceSpan, u32)], problems: &mut Problems) {
     let hears = |it: &ListenerDraft, transport| {
         it.protocol.is_some_and(|protocol| protocol.value.transports().contains(&transport))
     };
@@ -64,21 +94,25 @@ fn check_addresses(draft: &Draft, problems: &mut Problems) {
             vips.entry((&vpc.value, own.value.address)).or_insert(own.at);
         }
     }
-    too_many(problems, "addresses", &vips.into_values().collect::<Vec<_>>(), MAX_VIPS);
+    let of_enis: Vec<_> =
+        enis.iter().flat_map(|(at, addresses)| std::iter::repeat_n(*at, *addresses as usize)).collect();
+    too_many(problems, "addresses of ENIs", &of_enis, MAX_SOURCES);
+    let all: Vec<_> = vips.into_values().chain(of_enis).collect();
+    too_many(problems, "addresses", &all, MAX_VIPS);
 }
 
-fn check_interfaces(draft: &Draft, problems: &mut Problems) {
+fn check_interfaces(draft: &Draft, enis: &[(SourceSpan, u32)], problems: &mut Problems) {
     let tagged: Vec<_> = draft.uplinks.iter().filter_map(|uplink| uplink.vlan).map(|vlan| vlan.at).collect();
     too_many(problems, "uplinks with a VLAN", &tagged, MAX_TAGGED);
     let uplinks = draft.uplinks.iter().filter_map(|uplink| uplink.interface.as_ref()).map(|it| it.at);
     let mut slots = BTreeMap::new();
-    for target in draft.groups.iter().flat_map(|group| &group.targets) {
-        let Some(interface) = &target.interface else { continue };
-        let netns = target.netns.as_ref().map(|netns| &netns.value);
-        slots.entry((netns, &interface.value)).or_insert(interface.at);
+    let targets = draft.groups.iter().flat_map(|group| &group.targets).map(|it| (&it.netns, &it.interface));
+    for (netns, interface) in targets.chain(draft.slots.iter().map(|it| (&it.netns, &it.interface))) {
+        let Some(interface) = interface else { continue };
+        slots.entry((netns.as_ref().map(|netns| &netns.value), &interface.value)).or_insert(interface.at);
     }
-    let interfaces: Vec<_> = uplinks.chain(slots.into_values()).collect();
-    too_many(problems, "interfaces (uplinks and slots)", &interfaces, MAX_INTERFACES);
+    let interfaces: Vec<_> = uplinks.chain(slots.into_values()).chain(enis.iter().map(|it| it.0)).collect();
+    too_many(problems, "interfaces (uplinks, slots and ENIs)", &interfaces, MAX_INTERFACES);
 }
 
 fn too_many(problems: &mut Problems, what: &str, places: &[SourceSpan], max: u32) {

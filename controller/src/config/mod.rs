@@ -11,6 +11,7 @@
 
 mod answers;
 mod check;
+mod connectors;
 mod dataplane;
 mod draft;
 mod groups;
@@ -19,15 +20,20 @@ mod maxima;
 mod model;
 mod problem;
 mod reader;
+mod routes;
 mod sandbox;
+mod subnets;
 mod timeouts;
 mod uplinks;
 mod values;
 
 pub use model::{
-    Answers, At, Config, DataplaneSection, Listener, NETNS_DIR, OwnAddress, Protocol, Sandbox, Sandbox6,
-    Share, SlotName, Stickiness, Target, TargetGroup, Timeouts, Transport, Uplink, UplinkHook, Vpc,
+    AddressRange, Addresses, Answers, At, Config, Connector, ConnectorKey, ConnectorSettings,
+    DataplaneSection, EniKind, EniMac, Family, Listener, NETNS_DIR, OwnAddress, Prefix, Protocol, Sandbox,
+    Sandbox6, Share, SlotBinding, SlotName, Stickiness, Subnet, SubnetPrefix, Target, TargetGroup, Timeouts,
+    Transport, UdpMapping, Uplink, UplinkHook, Vpc, VpcRoute,
 };
+pub(crate) use model::{address, number};
 pub use problem::{Invalid, Problem};
 pub(crate) use values::{ANY, parse_hash_key};
 

@@ -18,6 +18,10 @@ impl Problems {
         self.0.push(problem);
     }
 
+    pub(crate) fn extend(&mut self, problems: impl IntoIterator<Item = Problem>) {
+        self.0.extend(problems);
+    }
+
     /// Keeps the value, or the mistake.
     pub(crate) fn keep<T>(&mut self, result: Result<T, Problem>) -> Option<T> {
         result.map_err(|problem| self.add(problem)).ok()
@@ -147,6 +151,36 @@ impl<'a> Section<'a> {
             }
         }
         Some(At { value: tables, at: value.at })
+    }
+
+    /// The values of the list under `key`, those that are right. `wanted` is what could be written.
+    pub(crate) fn list<T>(
+        &mut self,
+        problems: &mut Problems,
+        key: &'static str,
+        wanted: &str,
+        read: impl Fn(Value<'a>) -> Result<T, Problem>,
+    ) -> Option<At<Vec<At<T>>>> {
+        let value = self.get(key)?;
+        let DeValue::Array(array) = value.value else {
+            problems.add(wrong_type(&value, "a list", wanted));
+            return None;
+        };
+        let items = array.iter().map(|item| At { value: item.get_ref(), at: span(item.span()) });
+        let read = items.filter_map(|item| {
+            let at = item.at;
+            problems.keep(read(item)).map(|value| At { value, at })
+        });
+        Some(At { value: read.collect(), at: value.at })
+    }
+
+    /// Refuses what is known, and can't be had: `help` says what to do without it.
+    pub(crate) fn refuse(&mut self, problems: &mut Problems, key: &'static str, why: &str, help: &str) {
+        if let Some((written, _)) = self.table.get_key_value(key) {
+            self.asked.insert(key);
+            let message = format!("{} can't have `{key}`: {why}", self.title);
+            problems.add(Problem::new(span(written.span()), message, "not here", help));
+        }
     }
 
     /// Reports every key that nobody asked for.

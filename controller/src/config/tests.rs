@@ -1,10 +1,11 @@
 //! Every mistake is shown where it is, with the value and what to write instead.
 
+mod connectors;
 mod mistakes;
 mod network;
 
 use super::*;
-use mistakes::MISTAKES;
+use mistakes::{MISTAKES, find_all};
 use weir_dataplane::FamilySizes;
 use weir_path::addr::{Address, Ip4, L4Port, Mac};
 use weir_path::time::{Seconds, Times};
@@ -137,19 +138,8 @@ fn a_vpcs_number_never_changes() {
 
 #[test]
 fn every_mistake_is_shown_at_its_place_with_the_value_and_what_to_write() {
-    for mistake in MISTAKES.iter().chain(network::MISTAKES) {
-        assert!(SMALL.contains(mistake.replace), "{:?} is not in the file", mistake.replace);
-        let text = SMALL.replacen(mistake.replace, mistake.by, 1);
-        let invalid = document(&text).parse().expect_err(mistake.by);
-        let shown = invalid.rendered();
-        let place = format!("weir.toml:{}: ", mistake.at);
-        assert!(invalid.summary().starts_with(&place), "{place} in {}\n{shown}", invalid.summary());
-        assert!(shown.contains(&format!("[weir.toml:{}]", mistake.at)), "{}\n{shown}", mistake.at);
-        let words = shown.split_whitespace().filter(|word| *word != "│").collect::<Vec<_>>().join(" ");
-        for said in mistake.says {
-            assert!(words.contains(said), "{said:?} is missing from\n{shown}");
-        }
-    }
+    find_all(SMALL, MISTAKES);
+    find_all(SMALL, network::MISTAKES);
 }
 
 #[test]

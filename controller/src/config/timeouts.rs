@@ -44,6 +44,11 @@ pub(super) fn idle(value: Value<'_>) -> Result<Seconds, Problem> {
     seconds(value, LEAST_IDLE_SECONDS)
 }
 
+/// How long something rests; 0 for not at all.
+pub(super) fn rest(value: Value<'_>) -> Result<Seconds, Problem> {
+    seconds(value, 0)
+}
+
 fn seconds(value: Value<'_>, least: u32) -> Result<Seconds, Problem> {
     // At most MOST_SECONDS, as just read.
     values::number_of(value, "seconds", least, MOST_SECONDS).map(|number| Seconds(number as u16))

@@ -4,6 +4,7 @@ use super::draft::Draft;
 use super::model::{At, OwnAddress, Uplink, UplinkHook};
 use super::problem::Problem;
 use super::reader::{Problems, Section, Value};
+use super::subnets::SubnetDraft;
 use super::{check, sandbox, values};
 use miette::SourceSpan;
 use std::collections::BTreeMap;
@@ -15,7 +16,7 @@ use weir_path::packet::VlanTag;
 /// The shortest longest packet that IPv6 can do with (RFC 8200 section 5).
 const LEAST_MTU_OF_IPV6: u32 = 1_280;
 /// Link-local addresses (RFC 4291 section 2.5.6) are on every link.
-const LINK_LOCAL: (Ip6, u8) = (Ip6([0xfe, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]), 10);
+pub(super) const LINK_LOCAL: (Ip6, u8) = (Ip6([0xfe, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]), 10);
 
 pub(crate) struct UplinkDraft {
     pub(crate) interface: Option<At<String>>,
@@ -149,7 +150,7 @@ fn off_link<A: Address + Display>(
 }
 
 /// Whether an address begins with the first `len` bits of a network's.
-fn covers((network, len): (Ip6, u8), address: Ip6) -> bool {
+pub(super) fn covers((network, len): (Ip6, u8), address: Ip6) -> bool {
     let differs = u128::from_be_bytes(network.0) ^ u128::from_be_bytes(address.0);
     differs.checked_shr(u128::BITS - u32::from(len)).unwrap_or(0) == 0
 }
@@ -260,7 +261,10 @@ fn check_mtu(uplink: &UplinkDraft, draft: &Draft, problems: &mut Problems) {
     let is_here = |name: &At<String>| name.value == vpc.value;
     let listeners = draft.listeners.iter().filter(|it| it.vpc.as_ref().is_some_and(is_here));
     let vips = listeners.filter_map(|it| it.address).filter(|it| it.value.as_ip4().is_none());
-    let Some(v6) = vips.map(|it| it.at).next().or(uplink.own6.map(|it| it.at)) else { return };
+    let subnets = draft.subnets.iter().filter(|it| it.vpc.as_ref().is_some_and(is_here));
+    let in_subnets = || subnets.filter_map(SubnetDraft::v6_at).next();
+    let at = vips.map(|it| it.at).next().or(uplink.own6.map(|it| it.at)).or_else(in_subnets);
+    let Some(v6) = at else { return };
     problems.add(
         Problem::new(
             mtu.at,
@@ -307,7 +311,7 @@ fn check_addresses(draft: &Draft, problems: &mut Problems) {
     }
 }
 
-fn taken(at: SourceSpan, address: Ip6, vpc: &str, (other, whose): (SourceSpan, &str)) -> Problem {
+pub(super) fn taken(at: SourceSpan, address: Ip6, vpc: &str, (other, whose): (SourceSpan, &str)) -> Problem {
     let message = format!("{address} is {whose} in VPC \"{vpc}\" already");
     let help =
         "write an address that no listener, uplink or gateway of this VPC has: Weir answers for its own";

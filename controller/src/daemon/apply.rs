@@ -1,10 +1,11 @@
 //! A plan carried out: its steps in order, undone in reverse where one fails before the configuration is live.
 
 use super::RunError;
-use crate::compile;
+use super::pool::Enis;
+use crate::compile::{self, Numbers};
 use crate::config::{Config, SlotName};
 use crate::host::{Resolved, SlotDevice, name_of};
-use crate::plan::{self, Observed, Plan, Point, Step};
+use crate::plan::{self, Observed, Plan, Point, Step, Wanted};
 use crate::store::SlotRecord;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -12,61 +13,87 @@ use tracing::{info, warn};
 use weir_dataplane::flows::{FlowId, FlowState};
 use weir_dataplane::image::Image;
 use weir_dataplane::others::Ours;
-use weir_dataplane::{AttachPoint, Attachment, Dataplane, Error, Tables};
+use weir_dataplane::{AttachPoint, Attachment, Dataplane, Error, Origin, Tables};
 use weir_path::addr::{IfIndex, InterfaceId};
 use weir_path::flow::{Stamp, V4, V6};
 use weir_path::hash::HashKey;
 use weir_path::tables::Interface;
 
-/// What is left to do afterwards.
-pub(super) struct Applied {
-    /// A slot that drains, or a step that failed after the configuration went live.
-    pub(super) unsettled: bool,
+/// What is to be in force.
+pub(super) struct Goal<'a> {
+    config: &'a Config,
+    hash_key: HashKey,
+    resolved: &'a Resolved,
+    enis: &'a Enis,
+    /// The devices, and what the pool has for them.
+    pub(super) wanted: Wanted,
 }
 
-/// Brings the dataplane to what the configuration says.
-pub(super) fn apply(
-    dataplane: &mut Dataplane,
-    config: &Config,
-    hash_key: HashKey,
-    resolved: &Resolved,
-) -> Result<Applied, RunError> {
+impl<'a> Goal<'a> {
+    pub(super) fn new(config: &'a Config, hash_key: HashKey, resolved: &'a Resolved, enis: &'a Enis) -> Self {
+        let mut wanted = resolved.wanted.clone();
+        let devices = resolved.slots.iter().map(|(name, slot)| (name.clone(), slot.device.ifindex));
+        plan::connect(&mut wanted, config, &enis.pool, &devices.collect());
+        Self { config, hash_key, resolved, enis, wanted }
+    }
+
+    fn plan(&self, observed: &Observed) -> Result<Plan, RunError> {
+        Ok(plan::plan(&self.wanted, &self.config.sandbox, self.config.answers, observed)?)
+    }
+}
+
+/// What became of it.
+pub(super) struct Applied {
+    /// Whether something is left to do: a slot that drains, or a step that failed after the configuration went live.
+    pub(super) unsettled: bool,
+    /// The uplinks and ENIs in force.
+    pub(super) links: Vec<Interface>,
+}
+
+/// Brings the dataplane to what is to be in force.
+pub(super) fn apply(dataplane: &mut Dataplane, goal: &Goal<'_>) -> Result<Applied, RunError> {
+    let Goal { config, hash_key, resolved, enis, .. } = *goal;
     let observed = observe(dataplane)?;
-    let plan = plan::plan(&resolved.wanted, &config.sandbox, config.answers, &observed)?;
-    let slots = numbered(&resolved.slots, &plan.slots);
-    let image = compile::compile(config, hash_key, &slots);
+    let plan = goal.plan(&observed)?;
+    let numbers = Numbers {
+        slots: numbered(&resolved.slots, &plan.slots),
+        uplinks: plan.uplinks.clone(),
+        enis: plan.enis.clone(),
+    };
+    let image = compile::compile(config, hash_key, &enis.pool, &enis.facts, &numbers);
     let epoch = all_or_nothing(dataplane, &plan, &observed, resolved, &image)?;
-    info!(epoch, listeners = config.listeners.len(), slots = slots.len(), "configuration applied");
+    let (listeners, slots, enis) = (config.listeners.len(), numbers.slots.len(), numbers.enis.len());
+    info!(epoch, listeners, slots, enis, "configuration applied");
     if let Err(error) = report_others(&config.dataplane.pin_dir, &plan, &observed) {
         warn!("cannot tell who else is on the devices: {error}");
     }
-    clear_away(dataplane, config, resolved)
+    let unsettled = clear_away(dataplane, goal)?;
+    let in_force: BTreeSet<_> = plan.uplinks.into_values().chain(plan.enis.into_values()).collect();
+    let known = dataplane.tables().interfaces()?.into_iter();
+    Ok(Applied { unsettled, links: known.filter(|it| in_force.contains(&it.egress.id)).collect() })
 }
 
-/// The steps after the configuration went live. A failure is reported, and the next plan holds the step again.
-pub(super) fn clear_away(
-    dataplane: &mut Dataplane,
-    config: &Config,
-    resolved: &Resolved,
-) -> Result<Applied, RunError> {
+/// The steps after the configuration went live. A failure is reported, and the next plan holds the step again. Says
+/// whether something is left to do.
+pub(super) fn clear_away(dataplane: &mut Dataplane, goal: &Goal<'_>) -> Result<bool, RunError> {
     // Looked at again: until just now, flows were still opened towards slots that are no longer wanted.
     let mut observed = observe(dataplane)?;
-    let mut plan = plan::plan(&resolved.wanted, &config.sandbox, config.answers, &observed)?;
+    let mut plan = goal.plan(&observed)?;
     if plan.after.iter().any(|step| matches!(step, Step::Forget(_))) {
         // Only now, because it takes a second where millions of flows are.
         each_exit(dataplane.tables(), |_, exit| {
             observed.exits.insert(exit);
         })?;
-        plan = plan::plan(&resolved.wanted, &config.sandbox, config.answers, &observed)?;
+        plan = goal.plan(&observed)?;
     }
     let mut unsettled = plan.draining;
     for step in &plan.after {
-        if let Err(error) = run(dataplane, step, resolved) {
+        if let Err(error) = run(dataplane, step, goal.resolved) {
             warn!("could not {step}, trying again later: {error}");
             unsettled = true;
         }
     }
-    Ok(Applied { unsettled })
+    Ok(unsettled)
 }
 
 fn observe(dataplane: &Dataplane) -> Result<Observed, RunError> {
@@ -149,6 +176,9 @@ fn run(dataplane: &mut Dataplane, step: &Step, resolved: &Resolved) -> Result<()
         Step::Attach(ifindex, point) => {
             let origin = dataplane.attach(attachment(*ifindex, *point))?;
             info!(%ifindex, ?point, ?origin, "attached");
+            if *point == Point::Slot && origin == Origin::New {
+                report_up_before(*ifindex, resolved);
+            }
         }
         Step::Detach(ifindex, point) => {
             dataplane.detach(attachment(*ifindex, *point))?;
@@ -205,6 +235,16 @@ fn enable_gro(ifindex: IfIndex, resolved: &Resolved) -> Result<(), RunError> {
     Ok(())
 }
 
+/// What a sandbox sends before its program is there is led by the kernel's own tables.
+fn report_up_before(ifindex: IfIndex, resolved: &Resolved) {
+    let mut on_device = resolved.slots.iter().filter(|(_, slot)| slot.device.ifindex == ifindex);
+    if let Some((name, _)) = on_device.find(|(_, slot)| slot.device.is_up) {
+        info!(
+            "slot {name} was up before Weir's program was on it: what it sent until now was the kernel's. Leave the device down; it is brought up"
+        );
+    }
+}
+
 fn numbered(
     slots: &BTreeMap<SlotName, SlotDevice>,
     numbers: &BTreeMap<IfIndex, InterfaceId>,
@@ -238,17 +278,6 @@ pub(super) fn slot_records(
             number(slot).map(record)
         })
         .collect())
-}
-
-/// The uplinks that packets which come in are led to.
-pub(super) fn uplinks_in_force(tables: &Tables) -> Result<Vec<Interface>, Error> {
-    let mut uplinks = Vec::new();
-    for interface in tables.interfaces()?.into_iter().filter(|it| !it.is_slot()) {
-        if tables.is_in_force(&interface)? {
-            uplinks.push(interface);
-        }
-    }
-    Ok(uplinks)
 }
 
 const fn attachment(ifindex: IfIndex, point: Point) -> Attachment {

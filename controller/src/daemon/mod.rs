@@ -1,75 +1,43 @@
 //! The daemon: it writes tables and watches devices. Packets don't need it.
 //!
 //! ```text
-//!   file ──► Config ──► host: devices found ──► plan ──► steps, the image in their middle ──► store
-//!     ▲                       ▲                                │ one fails: undo in reverse, report
-//!   SIGHUP              link events, a slow tick while draining┘
+//!   file ──► Config ──► host: devices found ──► pool: ENIs ──► plan ──► steps, the image in their middle ──► store
+//!     ▲                       ▲                     ▲                        │ one fails: undo in reverse, report
+//!   SIGHUP              link events, a slow tick    a beat, for ports in use │
+//!                       while draining ◄────────────────────────────────────┘
 //! ```
 
 mod apply;
 mod capabilities;
+mod error;
+mod filters;
+mod follow;
+mod pool;
 mod signals;
 
 pub use capabilities::CapabilityError;
+pub use error::RunError;
+pub use filters::{FilterError, remove_filters};
 
-use crate::config::{Config, Document, Invalid};
+use crate::config::{Config, Document};
 use crate::get::{Room, mebibytes, rooms};
-use crate::host::{Devices, Host, HostError, Resolved};
+use crate::host::{Host, Resolved};
 use crate::neighbours::{self, Neighbours};
 use crate::store::{Held, Store, StoreError};
-use apply::Applied;
+use filters::Filters;
+use pool::Enis;
 use sd_notify::NotifyState;
 use signals::{Signal, Signals};
 use std::collections::BTreeSet;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::time::{Interval, MissedTickBehavior, interval};
-use tracing::{error, info, warn};
+use tracing::{info, warn};
 use weir_dataplane::{Dataplane, Options, Origin};
 use weir_path::hash::HashKey;
 
 /// How often to look whether a slot that is no longer wanted has emptied, and to try again what failed.
 const TICK: Duration = Duration::from_secs(10);
-
-/// Why the daemon could not start, or go on.
-#[derive(Debug, thiserror::Error)]
-pub enum RunError {
-    /// The file can't be read.
-    #[error("cannot read {}: {source}; name a configuration that is there and may be read", path.display())]
-    Unreadable {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
-    /// The file says something that can't be.
-    #[error("{}", .0.rendered())]
-    Invalid(Invalid),
-    /// The file asks for what takes a restart.
-    #[error(
-        "[dataplane] changed, which takes a restart: `weir stop`, then `weir run`; the configuration in force stays"
-    )]
-    NeedsRestart,
-    /// The state folder can't be used.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// The host can't be asked.
-    #[error(transparent)]
-    Host(#[from] HostError),
-    /// The dataplane refused.
-    #[error(transparent)]
-    Dataplane(#[from] weir_dataplane::Error),
-    /// There is no way to get there.
-    #[error(transparent)]
-    Plan(#[from] crate::plan::PlanError),
-    /// A right is missing.
-    #[error(transparent)]
-    Capabilities(#[from] CapabilityError),
-    /// A signal handler can't be set up.
-    #[error("cannot listen for signals: {0}")]
-    Signals(io::Error),
-}
 
 /// Reads and checks a configuration, with the host where that is asked for. Nothing is touched.
 ///
@@ -99,6 +67,7 @@ pub async fn run(path: &Path) -> Result<(), RunError> {
     let resolved = resolve_at_start(&document, &config, &host, &store).await?;
     let held = store.hold()?;
     let hash_key = hash_key(&config, &store)?;
+    let (enis, filters) = (Enis::kept(&store)?, Filters::kept(&store)?);
     let options = Options { pin_dir: config.dataplane.pin_dir.clone(), sizes: config.dataplane.sizes };
     let dataplane = Dataplane::open(&options)?;
     match dataplane.origin() {
@@ -127,14 +96,19 @@ pub async fn run(path: &Path) -> Result<(), RunError> {
         unsettled: false,
         in_force: None,
         left_out: BTreeSet::new(),
+        enis,
+        filters,
         neighbours: Neighbours::default(),
         _held: held,
     };
     daemon.report_left_out(&resolved);
-    if let Err(why) = daemon.put_in_force(&resolved) {
+    let begun = match daemon.enis.adopt(&daemon.config, daemon.dataplane.tables()) {
+        Ok(()) => daemon.put_in_force(resolved).await,
+        Err(error) => Err(error.into()),
+    };
+    if let Err(why) = begun {
         return Err(daemon.give_up(why));
     }
-    daemon.save(&resolved);
     notify(&[NotifyState::Ready, NotifyState::Status(&daemon.status())]);
     daemon.serve(signals).await;
     notify(&[NotifyState::Stopping]);
@@ -153,9 +127,13 @@ struct Daemon {
     /// Whether something is left to do: a slot that drains, a step that failed.
     unsettled: bool,
     /// The devices that the tables were last made for.
-    in_force: Option<Devices>,
+    in_force: Option<Resolved>,
     /// What is wrong with the host at present, and has been reported.
     left_out: BTreeSet<String>,
+    /// The pool of ENIs.
+    enis: Enis,
+    /// What uplinks' devices are told to let in.
+    filters: Filters,
     /// What neighbours on the uplinks are told and asked.
     neighbours: Neighbours,
     _held: Held,
@@ -178,7 +156,8 @@ impl Daemon {
     async fn serve(&mut self, mut signals: Signals) {
         let mut tick = interval(TICK);
         let mut round = interval(neighbours::ROUND);
-        for interval in [&mut tick, &mut round] {
+        let mut beat = interval(pool::BEAT);
+        for interval in [&mut tick, &mut round, &mut beat] {
             interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
         }
         // What was put in force just now was said just now.
@@ -194,113 +173,10 @@ impl Daemon {
                 },
                 () = self.host.changed() => self.settle("devices changed").await,
                 _ = tick.tick(), if self.unsettled => self.settle("trying again").await,
+                _ = beat.tick(), if self.enis.are_wanted(&self.config) => self.look_after_enis().await,
                 _ = round.tick(), if self.neighbours.have_to_speak() => self.neighbours.next_round(&self.dataplane),
                 () = ping(&mut watchdog) => notify(&[NotifyState::Watchdog]),
             }
-        }
-    }
-
-    /// Reads the file again. A mistake in it changes nothing.
-    async fn reload(&mut self) {
-        // In one message, as the service manager wants them (sd_notify(3)).
-        let reloading = [Ok(NotifyState::Reloading), NotifyState::monotonic_usec_now()];
-        notify(&reloading.into_iter().flatten().collect::<Vec<_>>());
-        let status = match self.try_reload().await {
-            Ok(()) => {
-                info!(epoch = ?self.dataplane.tables().epoch().ok(), "the new configuration is in force");
-                self.status()
-            }
-            Err(why) => {
-                match &why {
-                    RunError::Invalid(invalid) => {
-                        error!("the configuration in force stays:\n{why}");
-                        format!("reload refused: {}", invalid.summary())
-                    }
-                    other => {
-                        error!("the configuration in force stays: {other}");
-                        // A status is one line.
-                        format!("reload refused: {other}").replace('\n', " ")
-                    }
-                }
-            }
-        };
-        notify(&[NotifyState::Ready, NotifyState::Status(&status)]);
-    }
-
-    async fn try_reload(&mut self) -> Result<(), RunError> {
-        let document = read(&self.path)?;
-        let config = document.parse().map_err(RunError::Invalid)?;
-        if config.dataplane != self.config.dataplane {
-            return Err(RunError::NeedsRestart);
-        }
-        let resolved = resolve(&document, &config, &self.host).await?;
-        let (old_document, old_config) =
-            (std::mem::replace(&mut self.document, document), std::mem::replace(&mut self.config, config));
-        if let Err(why) = self.put_in_force(&resolved) {
-            (self.document, self.config) = (old_document, old_config);
-            return Err(why);
-        }
-        self.report_left_out(&resolved);
-        self.save(&resolved);
-        Ok(())
-    }
-
-    /// Brings the dataplane in line with the devices there are. What is missing is left out until it comes back.
-    async fn settle(&mut self, why: &'static str) {
-        let resolved = match self.host.resolve(&self.config).await {
-            Ok(resolved) => resolved,
-            Err(error) => {
-                self.unsettled = true;
-                return warn!("{why}: {error}");
-            }
-        };
-        self.report_left_out(&resolved);
-        let settled = if self.in_force.as_ref() == Some(&resolved.devices()) {
-            // Most events are of devices that nobody named, or of what was done just now.
-            self.clear_away(&resolved)
-        } else {
-            self.put_in_force(&resolved).map(|()| self.save(&resolved))
-        };
-        match settled {
-            Ok(()) => {}
-            Err(error) => {
-                self.unsettled = true;
-                warn!("{why}, but it could not be followed; trying again: {error}");
-            }
-        }
-    }
-
-    /// Says what is left out, once each time it changes.
-    fn report_left_out(&mut self, resolved: &Resolved) {
-        let left_out: BTreeSet<_> = resolved.problems.iter().map(ToString::to_string).collect();
-        left_out.difference(&self.left_out).for_each(|problem| warn!("on this host: {problem}"));
-        self.left_out.difference(&left_out).for_each(|problem| info!("no longer so: {problem}"));
-        self.left_out = left_out;
-    }
-
-    /// Takes away what has drained since, where something was left to do.
-    fn clear_away(&mut self, resolved: &Resolved) -> Result<(), RunError> {
-        if self.unsettled {
-            self.unsettled = apply::clear_away(&mut self.dataplane, &self.config, resolved)?.unsettled;
-        }
-        Ok(())
-    }
-
-    fn put_in_force(&mut self, resolved: &Resolved) -> Result<(), RunError> {
-        // Where it fails, all of it is tried again.
-        (self.in_force, self.unsettled) = (None, true);
-        let Applied { unsettled } = apply::apply(&mut self.dataplane, &self.config, self.hash_key, resolved)?;
-        self.unsettled = unsettled;
-        self.in_force = Some(resolved.devices());
-        self.speak(resolved);
-        Ok(())
-    }
-
-    /// Tells the neighbours what is new. A configuration is in force whether they hear of it or not.
-    fn speak(&mut self, resolved: &Resolved) {
-        match apply::uplinks_in_force(self.dataplane.tables()) {
-            Ok(uplinks) => self.neighbours.renew(&self.config, &resolved.wanted, &uplinks, &self.dataplane),
-            Err(error) => warn!("neighbours are not told what is new: {error}"),
         }
     }
 
@@ -316,7 +192,11 @@ impl Daemon {
 
     fn status(&self) -> String {
         let targets: usize = self.config.groups.iter().map(|group| group.targets.len()).sum();
-        format!("{} listeners, {targets} targets", self.config.listeners.len())
+        let (listeners, connectors) = (self.config.listeners.len(), self.config.connectors.len());
+        format!(
+            "{listeners} listeners, {targets} targets, {connectors} connectors, {} ENIs",
+            self.enis.pool.enis().count()
+        )
     }
 }
 

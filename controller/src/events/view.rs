@@ -48,10 +48,11 @@ impl EventView {
     pub(super) fn line(&self) -> String {
         let Self { ended, reason, ends, phase, duration_seconds, idle_seconds, carried } = self;
         let Carried { to_target_packets, to_target_bytes, to_client_packets, to_client_bytes } = carried;
+        let eni = ends.eni().map(|eni| format!(" eni {eni}")).unwrap_or_default();
         format!(
-            "{ended} {reason} {} {} -> {} target {} port {} binding {} phase {phase} lasted {duration_seconds:.1}s \
-             idle {idle_seconds:.1}s to target {to_target_packets}p/{to_target_bytes}B \
-             to client {to_client_packets}p/{to_client_bytes}B",
+            "{ended} {reason} {} {} -> {} target {} port {} binding {}{eni} phase {phase} \
+             lasted {duration_seconds:.1}s idle {idle_seconds:.1}s \
+             to target {to_target_packets}p/{to_target_bytes}B to client {to_client_packets}p/{to_client_bytes}B",
             ends.protocol,
             ends.client(),
             ends.vip(),
@@ -106,7 +107,8 @@ mod tests {
             concat!(
                 r#"{"ended":"2026-02-28T23:59:59.875Z","reason":"idle","protocol":"tcp","client":"203.0.113.9","#,
                 r#""client_port":40000,"vip":"198.51.100.10","vip_port":80,"target":"sandbox-1","target_port":8081,"#,
-                r#""binding":7,"phase":"established","duration_seconds":456.0,"idle_seconds":356.0,"#,
+                r#""binding":7,"eni":null,"eni_port":null,"phase":"established","duration_seconds":456.0,"#,
+                r#""idle_seconds":356.0,"#,
                 r#""to_target_packets":3,"to_target_bytes":200,"to_client_packets":2,"to_client_bytes":1500}"#,
             )
         );

@@ -1,4 +1,7 @@
-//! Flows as answers: one line each, as their clients see them.
+//! Flows as answers: one line each, as those who opened them see them.
+//!
+//! A sandbox is the client of a flow that it opened through an ENI: its VIP is what it opened it to, and nobody is the
+//! target.
 
 use super::names::Names;
 use super::table::{endpoint, table};
@@ -18,16 +21,20 @@ pub struct FlowEnds {
     pub client: String,
     /// The client's port.
     pub client_port: u16,
-    /// The VIP.
+    /// The VIP; of a sandbox's own flow, the address that it opened it to.
     pub vip: String,
-    /// The port at the VIP.
+    /// The port there.
     pub vip_port: u16,
-    /// Who serves it; none where the configuration no longer names it.
+    /// Who serves it; none where the configuration no longer names it, and of a sandbox's own flow.
     pub target: Option<String>,
-    /// The port at the sandbox.
+    /// The port of whoever serves it.
     pub target_port: u16,
     /// The number of the slot's binding.
     pub binding: u32,
+    /// The ENI's address that a sandbox's own flow leaves from; none where a client opened the flow.
+    pub eni: Option<String>,
+    /// The port there.
+    pub eni_port: Option<u16>,
 }
 
 /// What a flow carried. A GSO packet counts its segments; bytes are counted from the IP header on.
@@ -71,16 +78,20 @@ impl FlowEnds {
         zones: [Zone; 2],
         names: &Names,
     ) -> Self {
-        let [_, serving] = zones;
+        let [opening, serving] = zones;
+        let is_own = !serving.is_binding();
+        let binding = if is_own { opening } else { serving }.number();
         Self {
             protocol: protocol_name(number),
             client: original.src.to_string(),
             client_port: original.sport.number(),
             vip: original.dst.to_string(),
             vip_port: original.dport.number(),
-            target: names.target(serving.number(), reply.sport).map(str::to_owned),
+            target: names.target(binding, reply.sport).filter(|_| !is_own).map(str::to_owned),
             target_port: reply.sport.number(),
-            binding: serving.number(),
+            binding,
+            eni: is_own.then(|| reply.dst.to_string()),
+            eni_port: is_own.then(|| reply.dport.number()),
         }
     }
 
@@ -95,6 +106,11 @@ impl FlowEnds {
     pub(crate) fn target(&self) -> &str {
         self.target.as_deref().unwrap_or("-")
     }
+
+    /// The ENI's end of a sandbox's own flow.
+    pub(crate) fn eni(&self) -> Option<String> {
+        self.eni.as_ref().map(|address| endpoint(address, self.eni_port.unwrap_or_default()))
+    }
 }
 
 impl Carried {
@@ -108,7 +124,7 @@ impl Carried {
     }
 }
 
-const fn protocol_name(number: u8) -> &'static str {
+pub(super) const fn protocol_name(number: u8) -> &'static str {
     match number {
         protocol::TCP => "tcp",
         protocol::UDP => "udp",
@@ -142,6 +158,7 @@ pub(super) fn as_table(views: &[FlowView]) -> String {
         "TARGET",
         "PORT",
         "BINDING",
+        "ENI",
         "PHASE",
         "AGE",
         "IDLE",
@@ -157,6 +174,7 @@ pub(super) fn as_table(views: &[FlowView]) -> String {
             it.ends.target().into(),
             it.ends.target_port.to_string(),
             it.ends.binding.to_string(),
+            it.ends.eni().unwrap_or_else(|| "-".into()),
             it.phase.into(),
             format!("{:.1}s", it.age_seconds),
             format!("{:.1}s", it.idle_seconds),
@@ -185,8 +203,8 @@ pub(crate) mod tests {
             json(&views),
             concat!(
                 r#"[{"protocol":"tcp","client":"203.0.113.9","client_port":40000,"vip":"198.51.100.10","vip_port":80,"#,
-                r#""target":"sandbox-1","target_port":8081,"binding":7,"phase":"established","age_seconds":100.5,"#,
-                r#""idle_seconds":0.5,"idle_timeout_seconds":350,"to_target_packets":3,"to_target_bytes":200,"#,
+                r#""target":"sandbox-1","target_port":8081,"binding":7,"eni":null,"eni_port":null,"#,
+                r#""phase":"established","age_seconds":100.5,"idle_seconds":0.5,"idle_timeout_seconds":350,"to_target_packets":3,"to_target_bytes":200,"#,
                 r#""to_client_packets":2,"to_client_bytes":1500}]"#,
             )
         );
@@ -200,6 +218,7 @@ pub(crate) mod tests {
                 "sandbox-1",
                 "8081",
                 "7",
+                "-",
                 "established",
                 "100.5s",
                 "0.5s",
@@ -218,6 +237,19 @@ pub(crate) mod tests {
         let ends = &views[0].ends;
         assert_eq!((ends.client.as_str(), ends.client()), ("2001:db8::9", "[2001:db8::9]:40000".into()));
         assert_eq!((ends.vip(), ends.target()), ("[2001:db8::1]:80".into(), "-"));
+    }
+
+    #[test]
+    fn a_sandboxs_own_flow_shows_where_it_leads_and_the_enis_port_that_it_has() {
+        let mut own = flow(40_000, 7, 443);
+        own.original = Ends { dport: L4Port::new(443), ..own.original };
+        let [remote, address] = [[198, 51, 100, 10], [10, 0, 1, 7]].map(|it| Ip4(it).mapped());
+        own.reply = Ends { src: remote, dst: address, sport: L4Port::new(443), dport: L4Port::new(1_024) };
+        own.zones.reverse();
+        let views = flows(&names(), vec![(own, [Counts::default(); 2])], Now(0));
+        let ends = &views[0].ends;
+        assert_eq!((ends.vip().as_str(), ends.target(), ends.binding), ("198.51.100.10:443", "-", 7));
+        assert_eq!(ends.eni().as_deref(), Some("10.0.1.7:1024"));
     }
 
     #[test]

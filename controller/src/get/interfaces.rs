@@ -1,9 +1,11 @@
-//! `weir get interfaces`: uplinks and slots, as they are in force on their devices.
+//! `weir get interfaces`: uplinks, ENIs and slots, as they are in force on their devices.
 
 use super::GetError;
-use super::table::table;
+use super::pool::{eni_records, names};
+use super::table::{joined, table};
 use crate::config::Config;
 use crate::host::{Device, devices_at_once};
+use crate::pool::Pool;
 use crate::store::SlotRecord;
 use serde::Serialize;
 use std::collections::BTreeSet;
@@ -12,14 +14,14 @@ use weir_dataplane::others::{Other, Ours};
 use weir_dataplane::{AttachPoint, Attachment, Error, Tables};
 use weir_path::addr::{Address, Ip4, Ip6, Mac};
 use weir_path::packet::VlanTag;
-use weir_path::tables::{Interface, NextHopId};
+use weir_path::tables::{ConnectorId, Interface, NextHopId};
 
 /// One interface.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct InterfaceView {
     /// Weir's number of it.
     pub interface: u32,
-    /// `uplink`, or the slot as the configuration names it.
+    /// `uplink`, the ENI, or the slot as the configuration names it.
     pub name: String,
     /// The device's name; none where the device is gone, or not in this namespace.
     pub device: Option<String>,
@@ -49,6 +51,8 @@ pub struct InterfaceView {
     pub gateway6: Option<GatewayView>,
     /// Other programs on the same hooks of the device.
     pub other_programs: Vec<ProgramView>,
+    /// The connectors by whose ENIs a slot's sandbox opens connections, or whose ENI this is.
+    pub connectors: Vec<String>,
 }
 
 /// A gateway.
@@ -81,6 +85,8 @@ pub(super) struct Around {
     pub(super) stations: [Option<Mac>; 2],
     /// The programs of others.
     pub(super) others: Vec<ProgramView>,
+    /// The connectors that it is of.
+    pub(super) connectors: Vec<String>,
 }
 
 /// Every interface that is recorded.
@@ -89,23 +95,33 @@ pub(super) fn look(
     pin_dir: &Path,
     config: &Config,
     slots: &[SlotRecord],
+    pool: &Pool,
 ) -> Result<Vec<InterfaceView>, GetError> {
     let (attached, ours) = (weir_dataplane::attachments(pin_dir)?, Ours::read(pin_dir)?);
     let (interfaces, devices) = (tables.interfaces()?, devices_at_once()?);
+    let enis = eni_records(config, pool, &interfaces);
     let mut views = Vec::new();
     for interface in &interfaces {
         let (id, ifindex) = (interface.egress.id, interface.egress.ifindex);
         let device = devices.get(&ifindex);
         let around = Around {
             device: device.map(|device| device.name.clone()),
-            is_in_force: tables.is_in_force(interface)?,
+            // No frame that comes in finds an ENI.
+            is_in_force: enis.get(&id).is_some_and(|(_, drains)| !drains) || tables.is_in_force(interface)?,
             stations: [tables.next_hop(NextHopId::gateway(id))?, tables.next_hop(NextHopId::gateway6(id))?],
+            connectors: connectors(interface.connector, config, pool),
             others: device.map_or_else(|| Ok(Vec::new()), |device| others(device, &ours))?,
         };
-        let name = super::views::sender(id, Some(interface), &interfaces, slots);
+        let name = super::views::sender(id, Some(interface), &interfaces, slots, &enis);
         views.push(view(interface, name, &around, &attached, config));
     }
     Ok(views)
+}
+
+/// The connectors of this number.
+fn connectors(id: ConnectorId, config: &Config, pool: &Pool) -> Vec<String> {
+    let entry = pool.entries.iter().find(|entry| entry.id == id);
+    entry.map(|entry| names(config, &entry.key)).unwrap_or_default()
 }
 
 /// The programs of others on a device: of XDP, which run first, then of TC.
@@ -143,6 +159,7 @@ pub(super) fn view(
         gateway: gateway(interface.gateway.mapped(), interface.gateway != Ip4::default(), station),
         gateway6: gateway(interface.gateway6, interface.gateway6 != Ip6::default(), station6),
         other_programs: around.others.clone(),
+        connectors: around.connectors.clone(),
     }
 }
 
@@ -171,6 +188,7 @@ pub(super) fn as_table(views: &[InterfaceView]) -> String {
             "STATE",
             "OWN ADDRESS",
             "GATEWAY",
+            "CONNECTORS",
             "OTHER PROGRAMS",
         ],
         views.iter().map(|it| {
@@ -185,6 +203,7 @@ pub(super) fn as_table(views: &[InterfaceView]) -> String {
                 it.state.into(),
                 joined([&it.address, &it.address6].into_iter().flatten()),
                 joined([&it.gateway, &it.gateway6].into_iter().flatten().map(gateway_cell)),
+                joined(&it.connectors),
                 joined(
                     it.other_programs
                         .iter()
@@ -198,11 +217,6 @@ pub(super) fn as_table(views: &[InterfaceView]) -> String {
 fn gateway_cell(gateway: &GatewayView) -> String {
     let mac = gateway.mac.as_deref().unwrap_or("unresolved");
     format!("{} {mac}", gateway.address)
-}
-
-fn joined<T: ToString>(parts: impl IntoIterator<Item = T>) -> String {
-    let parts: Vec<_> = parts.into_iter().map(|part| part.to_string()).collect();
-    if parts.is_empty() { "-".to_owned() } else { parts.join(", ") }
 }
 
 #[cfg(test)]
@@ -236,7 +250,8 @@ mod tests {
     fn an_uplink_says_where_it_leads_what_is_in_force_and_who_else_is_there() {
         let others = vec![ProgramView { hook: "tc", id: 77, name: "cil_from_netdev".into() }];
         let stations = [Some(Mac([2, 0, 0, 0, 0, 1])), None];
-        let around = Around { device: Some("eth0".into()), is_in_force: true, stations, others };
+        let around =
+            Around { device: Some("eth0".into()), is_in_force: true, stations, others, connectors: vec![] };
         let view = shown(&uplink(), "uplink", &around);
         assert_eq!(
             json(&view),
@@ -245,7 +260,7 @@ mod tests {
                 r#""state":"active","hooks":["xdp"],"vlan":7,"mtu":1400,"answers_per_second":1000,"#,
                 r#""address":"10.0.0.5","address6":null,"#,
                 r#""gateway":{"address":"10.0.0.1","mac":"02:00:00:00:00:01"},"gateway6":null,"#,
-                r#""other_programs":[{"hook":"tc","id":77,"name":"cil_from_netdev"}]}"#,
+                r#""other_programs":[{"hook":"tc","id":77,"name":"cil_from_netdev"}],"connectors":[]}"#,
             )
         );
         let table = as_table(&[view]);
@@ -265,11 +280,18 @@ mod tests {
             gateway: Ip4::default(),
             ..uplink()
         };
-        let around = Around { device: None, is_in_force: false, stations: [None; 2], others: vec![] };
+        let around = Around {
+            device: None,
+            is_in_force: false,
+            stations: [None; 2],
+            others: vec![],
+            connectors: vec!["web-fn".into()],
+        };
         let view = shown(&slot, "sb1:eth0", &around);
         assert_eq!((view.binding, &view.vpc, view.vlan, &view.gateway), (Some(9), &None, None, &None));
         assert_eq!((view.hooks.as_slice(), view.state), (&["tc"][..], "draining"));
-        assert!(as_table(&[view]).contains("gone (5)"));
+        let shown_slot = as_table(&[view]);
+        assert!(shown_slot.contains("gone (5)") && shown_slot.contains("web-fn"), "{shown_slot}");
         let unresolved = Around { is_in_force: true, ..around };
         assert!(as_table(&[shown(&uplink(), "uplink", &unresolved)]).contains("10.0.0.1 unresolved"));
     }

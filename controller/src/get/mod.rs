@@ -3,26 +3,37 @@
 //! No daemon is asked, so a dead one changes nothing about the answers.
 
 mod capacity;
+mod connectors;
+mod enis;
 mod flows;
 mod interfaces;
 mod names;
+mod pool;
+mod ports;
 mod table;
 mod views;
+mod vpcs;
 
 pub use capacity::{CapacityView, FamilyView, PhaseView};
 pub(crate) use capacity::{Room, mebibytes, rooms};
+pub use connectors::ConnectorView;
+pub use enis::EniView;
 pub(crate) use flows::seconds;
 #[cfg(test)]
 pub(crate) use flows::tests as flow_tests;
 pub use flows::{Carried, FlowEnds, FlowView};
 pub use interfaces::{GatewayView, InterfaceView, ProgramView};
 pub(crate) use names::Names;
+pub use ports::{PortView, RemoteView};
 pub use views::{CounterView, EndView, HookView, ListenerView, ReasonView, SentView, ShareView, TargetView};
+pub use vpcs::{RouteView, SubnetView, VpcView};
 
 use crate::config::{Config, DataplaneSection, Document, Invalid};
 use crate::host::HostError;
 use crate::store::{SlotRecord, Store, StoreError};
+use pool::Pooled;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 use weir_dataplane::Tables;
 
 /// What can be asked for.
@@ -32,7 +43,7 @@ pub enum Noun {
     Listeners,
     /// Where they go, and how many are there now.
     Targets,
-    /// Uplinks and slots, as they are in force on their devices.
+    /// Uplinks, ENIs and slots, as they are in force on their devices.
     Interfaces,
     /// Every flow.
     Flows,
@@ -40,6 +51,14 @@ pub enum Noun {
     Counters,
     /// How many flows fit, how many are there, and what they cost.
     Capacity,
+    /// Address spaces, with their uplinks, subnets and routes.
+    Vpcs,
+    /// How sandboxes open connections, and whether they can.
+    Connectors,
+    /// The interfaces that they share for it.
+    Enis,
+    /// How many ports of each ENI's address are in use.
+    Ports,
 }
 
 /// How the answer looks.
@@ -95,6 +114,7 @@ pub struct Source {
     pin_dir: PathBuf,
     tables: Tables,
     config: Config,
+    store: Store,
     slots: Vec<SlotRecord>,
 }
 
@@ -112,7 +132,8 @@ impl Source {
             state_dir: section.state_dir.display().to_string(),
         })?;
         let config = last_good.parse().map_err(GetError::Invalid)?;
-        Ok(Self { pin_dir: section.pin_dir, tables, config, slots: store.slots()? })
+        let slots = store.slots()?;
+        Ok(Self { pin_dir: section.pin_dir, tables, config, store, slots })
     }
 
     /// What targets are called.
@@ -141,7 +162,8 @@ impl Source {
                 )
             }
             Noun::Interfaces => {
-                let views = interfaces::look(&self.tables, &self.pin_dir, &self.config, &self.slots)?;
+                let pool = self.store.pool()?;
+                let views = interfaces::look(&self.tables, &self.pin_dir, &self.config, &self.slots, &pool)?;
                 show(views.as_slice(), output, interfaces::as_table)
             }
             Noun::Flows => {
@@ -152,13 +174,39 @@ impl Source {
             }
             Noun::Counters => {
                 let (counters, interfaces) = (self.tables.counters()?, self.tables.interfaces()?);
-                show(&views::counters(&counters, &interfaces, &self.slots), output, table::counters)
+                let enis = pool::eni_records(&self.config, &self.store.pool()?, &interfaces);
+                show(&views::counters(&counters, &interfaces, &self.slots, &enis), output, table::counters)
             }
             Noun::Capacity => {
                 let view = capacity::capacity(&rooms(&self.tables), &self.tables.flows());
                 show(&view, output, capacity::as_table)
             }
+            Noun::Vpcs => show(vpcs::vpcs(&self.config, &self.pooled()?).as_slice(), output, vpcs::as_table),
+            Noun::Connectors => {
+                let views = connectors::connectors(&self.config, &self.pooled()?);
+                show(views.as_slice(), output, connectors::as_table)
+            }
+            Noun::Enis => show(enis::enis(&self.config, &self.pooled()?).as_slice(), output, enis::as_table),
+            Noun::Ports => {
+                show(ports::ports(&self.config, &self.pooled()?).as_slice(), output, ports::as_table)
+            }
         }
+    }
+
+    /// The fullest remotes, by two looks that are `interval` apart.
+    ///
+    /// # Errors
+    /// [`GetError`].
+    pub fn fullest_ports(&self, most: usize, interval: Duration, output: Output) -> Result<String, GetError> {
+        let before = self.pooled()?;
+        std::thread::sleep(interval);
+        let now = self.pooled()?;
+        let views = ports::fullest(&self.config, &before, &now, interval.as_secs_f64(), most);
+        show(views.as_slice(), output, ports::fullest_as_table)
+    }
+
+    fn pooled(&self) -> Result<Pooled, GetError> {
+        Pooled::read(&self.store, &self.tables)
     }
 }
 

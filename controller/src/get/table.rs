@@ -88,6 +88,12 @@ pub(super) fn counters(view: &CounterView) -> String {
     format!("{reasons}\n\n{sent}\n\n{ended}\n\n{lost}")
 }
 
+/// Some things in one cell.
+pub(super) fn joined<T: ToString>(parts: impl IntoIterator<Item = T>) -> String {
+    let parts: Vec<_> = parts.into_iter().map(|part| part.to_string()).collect();
+    if parts.is_empty() { "-".to_owned() } else { parts.join(", ") }
+}
+
 /// An address and a port as people write them: an IPv6 address stands in brackets.
 pub(super) fn endpoint(address: &str, port: impl Into<Option<u16>>) -> String {
     let port = port.into().map_or_else(|| ANY.to_owned(), |port| port.to_string());

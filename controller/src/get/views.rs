@@ -1,6 +1,7 @@
 //! Answers as data. Their field names are what programs rely on.
 
 use super::names::binding;
+use super::pool::EniRecords;
 use crate::config::{Config, Listener, Stickiness, Target, Transport};
 use crate::store::SlotRecord;
 use serde::Serialize;
@@ -128,7 +129,7 @@ pub struct SentView {
     pub interface: u32,
     /// The kernel's number of its device.
     pub ifindex: u32,
-    /// `uplink`, or the slot as the configuration names it.
+    /// `uplink`, the ENI, or the slot as the configuration names it.
     pub name: String,
     /// Packets.
     pub packets: u64,
@@ -222,17 +223,25 @@ fn flows_at(
     live.get(&(binding, port)).copied().unwrap_or(0)
 }
 
-/// Flows by the binding and the port that serve them.
+/// Flows by the binding and the port that serve them. Those that sandboxes opened themselves are served elsewhere.
 fn flows_by_place(flows: &[Flow]) -> BTreeMap<(u32, L4Port), usize> {
     let mut live = BTreeMap::new();
     for flow in flows {
         let [_, serving] = flow.zones;
+        if !serving.is_binding() {
+            continue;
+        }
         *live.entry((serving.number(), flow.reply.sport)).or_insert(0) += 1;
     }
     live
 }
 
-pub(super) fn counters(counters: &Counters, interfaces: &[Interface], slots: &[SlotRecord]) -> CounterView {
+pub(super) fn counters(
+    counters: &Counters,
+    interfaces: &[Interface],
+    slots: &[SlotRecord],
+    enis: &EniRecords,
+) -> CounterView {
     let hooks = counters
         .hooks
         .iter()
@@ -257,7 +266,7 @@ pub(super) fn counters(counters: &Counters, interfaces: &[Interface], slots: &[S
         SentView {
             interface: id.0,
             ifindex: interface.map_or(0, |it| it.egress.ifindex.0),
-            name: sender(*id, interface, interfaces, slots),
+            name: sender(*id, interface, interfaces, slots, enis),
             packets: *packets,
         }
     });
@@ -282,9 +291,11 @@ pub(super) fn sender(
     interface: Option<&Interface>,
     interfaces: &[Interface],
     slots: &[SlotRecord],
+    enis: &EniRecords,
 ) -> String {
-    if interface.is_some_and(|it| !it.zone.is_binding()) {
-        return "uplink".into();
+    if let Some(link) = interface.filter(|it| !it.is_slot()) {
+        let kind = if link.is_eni() { "eni" } else { "uplink" };
+        return enis.get(&id).map_or_else(|| kind.to_owned(), |(name, _)| name.clone());
     }
     let is_of_slot = |record: &&SlotRecord| {
         let recorded = InterfaceId(record.interface);

@@ -106,6 +106,16 @@ pub enum HostError {
         /// What it is.
         kind: Kind,
     },
+    /// The ports in use can't be read.
+    #[error(
+        "cannot tell which ports this host uses: reading {path} failed: {source}; mount /proc, or use enis = \"own\""
+    )]
+    Ports {
+        /// The file.
+        path: String,
+        /// What the system said.
+        source: io::Error,
+    },
     /// GRO can't be turned on.
     #[error(
         "cannot turn GRO on at {name} in namespace {namespace}: {source}; without it XDP can't redirect into the pair"

@@ -2,12 +2,12 @@
 
 use super::error::HostError;
 use futures_util::{StreamExt, TryStreamExt};
-use rtnetlink::Handle;
 use rtnetlink::packet_core::{NLM_F_REQUEST, NetlinkMessage, NetlinkPayload};
 use rtnetlink::packet_route::RouteNetlinkMessage;
 use rtnetlink::packet_route::address::{AddressAttribute, AddressMessage};
-use rtnetlink::packet_route::link::{InfoKind, LinkAttribute, LinkInfo, LinkMessage, LinkXdp};
+use rtnetlink::packet_route::link::{InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkMessage, LinkXdp};
 use rtnetlink::packet_route::nsid::{NsidAttribute, NsidMessage};
+use rtnetlink::{Handle, LinkUnspec};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::os::fd::{AsRawFd, BorrowedFd};
@@ -25,6 +25,8 @@ pub struct Device {
     pub mac: Mac,
     /// The longest IP packet that it takes.
     pub mtu: u32,
+    /// Whether it is up, as far as that is its owner's to say.
+    pub is_up: bool,
     /// What it is.
     pub kind: Kind,
     /// The XDP programs on it.
@@ -73,12 +75,31 @@ impl fmt::Display for Kind {
 }
 
 pub(super) async fn devices(handle: &Handle) -> Result<BTreeMap<IfIndex, Device>, HostError> {
-    let messages: Vec<LinkMessage> =
-        handle.link().get().execute().try_collect().await.map_err(|source| HostError::Request {
-            doing: "listing the devices",
-            source: Box::new(source),
-        })?;
-    Ok(messages.iter().map(device).map(|device| (device.ifindex, device)).collect())
+    Ok(list(handle).await?.iter().map(device).map(|device| (device.ifindex, device)).collect())
+}
+
+/// How many packets each device was sent.
+pub(super) async fn received(handle: &Handle) -> Result<BTreeMap<IfIndex, u64>, HostError> {
+    let packets = |message: &LinkMessage| {
+        message.attributes.iter().find_map(|attribute| match attribute {
+            LinkAttribute::Stats64(stats) => Some(stats.rx_packets),
+            _ => None,
+        })
+    };
+    let messages = list(handle).await?;
+    Ok(messages.iter().filter_map(|it| Some((IfIndex(it.header.index), packets(it)?))).collect())
+}
+
+async fn list(handle: &Handle) -> Result<Vec<LinkMessage>, HostError> {
+    let error = |source| HostError::Request { doing: "listing the devices", source: Box::new(source) };
+    handle.link().get().execute().try_collect().await.map_err(error)
+}
+
+/// Brings a device up.
+pub(super) async fn bring_up(handle: &Handle, device: IfIndex) -> Result<(), HostError> {
+    let up = LinkUnspec::new_with_index(device.0).up().build();
+    let error = |source| HostError::Request { doing: "bringing a device up", source: Box::new(source) };
+    handle.link().set(up).execute().await.map_err(error)
 }
 
 /// Every address of the namespace, and the device it is on.
@@ -110,6 +131,7 @@ fn device(message: &LinkMessage) -> Device {
         name: String::new(),
         mac: Mac::default(),
         mtu: 0,
+        is_up: message.header.flags.contains(LinkFlags::Up),
         kind: Kind::Physical,
         xdp: BTreeSet::new(),
     };

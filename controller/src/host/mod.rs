@@ -4,21 +4,25 @@
 //! the pair is in a namespace of its own; [`Host::slot`] goes from one end to the other.
 
 mod error;
+mod filters;
 mod link;
 mod namespace;
+mod ports;
 mod resolve;
 mod sys;
 
 pub use error::HostError;
+pub use filters::Filter;
 pub use link::{Device, Kind, NamespaceId};
 pub use namespace::{Namespace, gro_is_on};
+pub use ports::free_ports;
 pub use resolve::{Devices, Resolved};
 
 use crate::config::SlotName;
 use futures_util::StreamExt;
 use rtnetlink::{Handle, MulticastGroup, new_connection, new_multicast_connection};
 use std::cell::OnceCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use weir_path::addr::{IfIndex, Ip6};
 
@@ -29,7 +33,7 @@ pub struct Host {
     events: Events,
 }
 
-/// Notices that some device came, went or changed.
+/// Notices that some device came, went or changed, or has other addresses.
 type Events = futures_util::stream::BoxStream<'static, ()>;
 
 /// A slot's device, found.
@@ -63,7 +67,7 @@ impl Host {
         Ok(Self { handle, events })
     }
 
-    /// Waits until a device came, went or changed. Many changes at once are one.
+    /// Waits until a device came, went or changed, or has other addresses. Many changes at once are one.
     pub async fn changed(&mut self) {
         if self.events.next().await.is_none() {
             // What was missed meanwhile is unknown, so a new connection is a change too.
@@ -105,6 +109,46 @@ impl Host {
     /// [`HostError::Request`].
     pub async fn addresses(&self) -> Result<Vec<(Ip6, IfIndex)>, HostError> {
         link::addresses(&self.handle).await
+    }
+
+    /// How many packets each device was sent: a veth's or TAP's by its sandbox.
+    ///
+    /// # Errors
+    /// [`HostError::Request`].
+    pub async fn received(&self) -> Result<BTreeMap<IfIndex, u64>, HostError> {
+        link::received(&self.handle).await
+    }
+
+    /// Brings a device up.
+    ///
+    /// # Errors
+    /// [`HostError::Request`].
+    pub async fn bring_up(&self, device: IfIndex) -> Result<(), HostError> {
+        link::bring_up(&self.handle, device).await
+    }
+
+    /// The MACs that devices let in besides their own.
+    ///
+    /// # Errors
+    /// [`HostError::Request`].
+    pub async fn filters(&self) -> Result<BTreeSet<Filter>, HostError> {
+        filters::list(&self.handle).await
+    }
+
+    /// Lets a device take frames for a MAC. One that it takes already is no error.
+    ///
+    /// # Errors
+    /// [`HostError::Request`].
+    pub async fn add_filter(&self, filter: Filter) -> Result<(), HostError> {
+        filters::add(&self.handle, filter).await
+    }
+
+    /// Takes a filter away. One that is gone is no error.
+    ///
+    /// # Errors
+    /// [`HostError::Request`].
+    pub async fn remove_filter(&self, filter: Filter) -> Result<(), HostError> {
+        filters::remove(&self.handle, filter).await
     }
 
     /// What slots are looked for in.
@@ -181,7 +225,9 @@ fn slot_here(name: &str, around: &Surroundings) -> Result<SlotDevice, HostError>
 }
 
 fn listen() -> io::Result<Events> {
-    let (connection, _, messages) = new_multicast_connection(&[MulticastGroup::Link])?;
+    const GROUPS: [MulticastGroup; 3] =
+        [MulticastGroup::Link, MulticastGroup::Ipv4Ifaddr, MulticastGroup::Ipv6Ifaddr];
+    let (connection, _, messages) = new_multicast_connection(&GROUPS)?;
     tokio::spawn(connection);
     Ok(messages.map(drop).boxed())
 }

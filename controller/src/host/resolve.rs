@@ -4,13 +4,13 @@ use super::{Device, Host, HostError, Kind, SlotDevice, Surroundings, device_name
 use crate::config::{At, Config, Listener, Problem, SlotName, TargetGroup, Uplink, UplinkHook};
 use crate::plan::{Point, Wanted, WantedSlot, WantedUplink};
 use miette::SourceSpan;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use weir_dataplane::others::Ours;
 use weir_path::addr::{Address, IfIndex, Ip6, Zone};
 use weir_path::layout::MAX_IFINDEX;
 use weir_path::packet::VlanTag;
-use weir_path::tables::Delivery;
+use weir_path::tables::{ConnectorId, Delivery};
 
 /// The configuration's devices, found. What has a problem is left out of the rest.
 #[derive(Debug, Default)]
@@ -31,10 +31,20 @@ pub struct Devices {
 }
 
 impl Resolved {
+    /// The slots' devices that are down.
+    pub fn down(&self) -> impl Iterator<Item = IfIndex> {
+        let down: BTreeSet<_> =
+            self.slots.values().filter(|it| !it.device.is_up).map(|it| it.device.ifindex).collect();
+        down.into_iter()
+    }
+
     /// The devices that were found.
     #[must_use]
     pub fn devices(&self) -> Devices {
-        Devices { wanted: self.wanted.clone(), slots: self.slots.clone() }
+        let mut slots = self.slots.clone();
+        // One that is brought up, or down, is the same one.
+        slots.values_mut().for_each(|slot| slot.device.is_up = true);
+        Devices { wanted: self.wanted.clone(), slots }
     }
 }
 
@@ -47,15 +57,16 @@ impl Host {
         let around = self.surroundings().await?;
         let mut resolved = Resolved::default();
         let pin_dir = &config.dataplane.pin_dir;
-        for uplink in &config.uplinks {
-            let wanted = wanted_uplink(uplink, &around.devices)
+        for (place, uplink) in config.uplinks.iter().enumerate() {
+            let wanted = wanted_uplink(place, uplink, &around.devices)
                 .and_then(|(wanted, device)| has_room(uplink, &wanted, device, pin_dir).map(|()| wanted));
             match wanted {
                 Ok(wanted) => resolved.wanted.uplinks.push(wanted),
                 Err(problem) => resolved.problems.push(problem),
             }
         }
-        for slot in config.groups.iter().flat_map(|group| &group.targets).map(|target| &target.slot) {
+        let targets = config.groups.iter().flat_map(|group| &group.targets).map(|target| &target.slot);
+        for slot in targets.chain(config.slots.iter().map(|binding| &binding.slot)) {
             if !resolved.slots.contains_key(&slot.value) {
                 self.resolve_slot(slot, &around, &mut resolved);
             }
@@ -93,7 +104,12 @@ impl Host {
         }
         let delivery = if is_veth { Delivery::VETH_PEER } else { Delivery::TRANSMIT };
         if !into.wanted.slots.iter().any(|known| known.ifindex == ifindex) {
-            into.wanted.slots.push(WantedSlot { ifindex, delivery, mtu: found.device.mtu });
+            into.wanted.slots.push(WantedSlot {
+                ifindex,
+                delivery,
+                mtu: found.device.mtu,
+                connector: ConnectorId::NONE,
+            });
         }
         into.slots.insert(slot.value.clone(), found);
     }
@@ -147,6 +163,7 @@ fn hosts_own(
 }
 
 fn wanted_uplink<'d>(
+    place: usize,
     uplink: &Uplink,
     devices: &'d BTreeMap<IfIndex, Device>,
 ) -> Result<(WantedUplink, &'d Device), Problem> {
@@ -172,6 +189,7 @@ fn wanted_uplink<'d>(
         UplinkHook::Tc => Point::Tc,
     };
     let wanted = WantedUplink {
+        place,
         ifindex: device.ifindex,
         mac: device.mac,
         zone: uplink.zone,
@@ -180,6 +198,8 @@ fn wanted_uplink<'d>(
         mtu: uplink.mtu.map_or(device.mtu, |most| most.min(device.mtu)),
         own: uplink.own.map(|own| own.value),
         own6: uplink.own6.map(|own| own.value),
+        gateway: None,
+        gateway6: None,
     };
     Ok((wanted, device))
 }

@@ -105,13 +105,13 @@ impl Station {
 }
 
 /// The group that everybody joins for each of its addresses (RFC 4291 section 2.7.1).
-fn solicited_nodes(address: Ip6) -> Ip6 {
+pub(super) fn solicited_nodes(address: Ip6) -> Ip6 {
     let [.., a, b, c] = address.0;
     Ip6([0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0xff, a, b, c])
 }
 
 /// The station that an IPv6 group is (RFC 2464 section 7).
-fn multicast_mac(group: Ip6) -> Mac {
+pub(super) fn multicast_mac(group: Ip6) -> Mac {
     let [.., a, b, c, d] = group.0;
     Mac([0x33, 0x33, a, b, c, d])
 }

@@ -1,20 +1,23 @@
 //! What neighbours on the uplinks are told and asked, unasked: programs answer and learn, but never begin to speak.
 //!
-//! An address that becomes Weir's is announced once on every uplink of its VPC, so that switches and neighbours who
-//! knew it elsewhere come here at once. Gateways are asked for until they answer, and now and then afterwards, so
-//! that one that moved without a word is found.
+//! An address that becomes Weir's is announced once on every uplink of its VPC, an ENI's on its own uplink, so that
+//! switches and neighbours who knew it elsewhere come here at once. Gateways are asked for until they answer, and now
+//! and then afterwards, so that one that moved without a word is found.
 
+mod claims;
 mod frames;
+mod gateways;
 
-use crate::config::Config;
+pub(crate) use claims::{Claim, claims, filters};
+pub(crate) use frames::Station;
+
 use crate::host::name_of;
-use crate::plan::Wanted;
-use frames::Station;
+use gateways::{Gateway, gateways};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use tracing::{debug, info, warn};
 use weir_dataplane::{Dataplane, Error};
-use weir_path::addr::{Address, IfIndex, Ip4, Ip6, Mac};
+use weir_path::addr::{IfIndex, Mac};
 use weir_path::packet::VlanTag;
 use weir_path::tables::{Interface, NextHopId};
 
@@ -42,29 +45,6 @@ impl Voice for Dataplane {
     }
 }
 
-/// An address of Weir's on an uplink.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-struct Claim {
-    device: IfIndex,
-    station: Station,
-    address: Ip6,
-}
-
-/// A gateway of an uplink.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-struct Gateway {
-    device: IfIndex,
-    station: Station,
-    own: Ip6,
-    address: Ip6,
-    /// Who it was when it was last looked up.
-    known: Option<Mac>,
-    /// Whether it was asked for, so that silence means something.
-    was_asked: bool,
-    /// Whether it was said that it does not answer.
-    is_missed: bool,
-}
-
 /// What is to be said, and what was.
 #[derive(Debug, Default)]
 pub(crate) struct Neighbours {
@@ -80,18 +60,13 @@ pub(crate) struct Neighbours {
 
 impl Neighbours {
     /// Takes over a configuration that is in force now, and says at once what is new in it.
-    pub(crate) fn renew(
-        &mut self,
-        config: &Config,
-        wanted: &Wanted,
-        uplinks: &[Interface],
-        voice: &impl Voice,
-    ) {
-        let claims = claims(config, wanted);
+    ///
+    /// `links` are the uplinks and ENIs in force.
+    pub(crate) fn renew(&mut self, claims: &BTreeSet<Claim>, links: &[Interface], voice: &impl Voice) {
         self.told.retain(|claim| claims.contains(claim));
         self.untold = claims.difference(&self.told).copied().collect();
         let before = std::mem::take(&mut self.gateways);
-        for (id, gateway) in uplinks.iter().flat_map(gateways) {
+        for (id, gateway) in gateways(links) {
             let asked = before.get(&id).filter(|before| before.is_same(&gateway));
             self.gateways.insert(id, asked.copied().unwrap_or(gateway));
         }
@@ -202,47 +177,6 @@ fn link(device: IfIndex, station: Station) -> String {
 
 fn device_name(device: IfIndex) -> String {
     name_of(device).unwrap_or_else(|| device.to_string())
-}
-
-impl Gateway {
-    fn is_same(&self, other: &Self) -> bool {
-        let Self { device, station, own, address, .. } = *other;
-        (self.device, self.station, self.own, self.address) == (device, station, own, address)
-    }
-}
-
-/// Each VIP on every uplink of its VPC, and each uplink's own addresses there.
-fn claims(config: &Config, wanted: &Wanted) -> BTreeSet<Claim> {
-    let mut claims = BTreeSet::new();
-    for uplink in &wanted.uplinks {
-        let vips = config.listeners.iter().filter(|it| it.zone == uplink.zone).map(|it| it.address.value);
-        let own = uplink.own.map(|own| own.address.mapped());
-        let own6 = uplink.own6.map(|own| own.address);
-        let station = Station { mac: uplink.mac, vlan: uplink.vlan };
-        let device = uplink.ifindex;
-        claims.extend(vips.chain(own).chain(own6).map(|address| Claim { device, station, address }));
-    }
-    claims
-}
-
-/// The gateways of an uplink, of either family.
-fn gateways(uplink: &Interface) -> impl Iterator<Item = (NextHopId, Gateway)> + use<> {
-    let (id, device) = (uplink.egress.id, uplink.egress.ifindex);
-    let station = Station { mac: uplink.mac, vlan: uplink.vlan };
-    let gateway = |own, address| Gateway {
-        device,
-        station,
-        own,
-        address,
-        known: None,
-        was_asked: false,
-        is_missed: false,
-    };
-    let v4 = (uplink.gateway != Ip4::default())
-        .then(|| (NextHopId::gateway(id), gateway(uplink.local.mapped(), uplink.gateway.mapped())));
-    let v6 = (uplink.gateway6 != Ip6::default())
-        .then(|| (NextHopId::gateway6(id), gateway(uplink.local6, uplink.gateway6)));
-    v4.into_iter().chain(v6)
 }
 
 #[cfg(test)]

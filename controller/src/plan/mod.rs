@@ -8,17 +8,22 @@
 //!   before: record ─► GRO ─► attach slots ─► attach uplinks   ┃ image ┃   after: detach ─► forget
 //! ```
 
+mod enis;
 mod numbers;
 mod unwanted;
 
+pub use enis::{EniSide, WantedEni, connect};
+
 use crate::config::{Answers, OwnAddress, Sandbox};
+use crate::pool::EniId;
+use enis::eni_record;
 use numbers::Numbers;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use unwanted::Unwanted;
 use weir_path::addr::{IfIndex, InterfaceId, Ip4, Ip6, Mac, Zone};
 use weir_path::packet::VlanTag;
-use weir_path::tables::{Delivery, Egress, Interface};
+use weir_path::tables::{ConnectorId, Delivery, Egress, Interface};
 
 /// Where on a device a program sits.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -40,11 +45,15 @@ pub struct Wanted {
     pub uplinks: Vec<WantedUplink>,
     /// Slots, each device once.
     pub slots: Vec<WantedSlot>,
+    /// ENIs. Those whose uplink is not here are left out.
+    pub enis: Vec<WantedEni>,
 }
 
 /// An uplink that should be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WantedUplink {
+    /// Its place in [`Config::uplinks`](crate::config::Config::uplinks).
+    pub place: usize,
     /// The device.
     pub ifindex: IfIndex,
     /// Its MAC.
@@ -61,6 +70,10 @@ pub struct WantedUplink {
     pub own: Option<OwnAddress<Ip4>>,
     /// Weir's own IPv6 address there.
     pub own6: Option<OwnAddress<Ip6>>,
+    /// The IPv4 gateway of its first subnet that has one: what it goes by where Weir has no address of its own there.
+    pub gateway: Option<Ip4>,
+    /// The same for IPv6.
+    pub gateway6: Option<Ip6>,
 }
 
 /// A slot that should be.
@@ -72,6 +85,8 @@ pub struct WantedSlot {
     pub delivery: Delivery,
     /// The longest IP packet that it takes.
     pub mtu: u32,
+    /// By what its sandbox opens connections.
+    pub connector: ConnectorId,
 }
 
 /// Which frames are an interface's: those of a device that have one tag.
@@ -127,10 +142,13 @@ impl Step {
             // A record that took another one's place stays under its own number, where nothing finds it; the
             // next plan forgets it.
             Self::Record(interface) => {
-                let before = observed
-                    .interfaces
-                    .iter()
-                    .find(|it| frames(it) == frames(&interface) && observed.in_force.contains(&it.egress.id));
+                let is_before = |it: &&Interface| {
+                    if interface.is_eni() {
+                        return it.egress.id == interface.egress.id;
+                    }
+                    frames(it) == frames(&interface) && observed.in_force.contains(&it.egress.id)
+                };
+                let before = observed.interfaces.iter().find(is_before);
                 Some(before.map_or(Self::Forget(interface), |before| Self::Record(*before)))
             }
             Self::Detach(ifindex, point) => Some(Self::Attach(ifindex, point)),
@@ -184,6 +202,10 @@ pub struct Plan {
     pub after: Vec<Step>,
     /// The number of each slot's interface.
     pub slots: BTreeMap<IfIndex, InterfaceId>,
+    /// That of each uplink's, by its place in the configuration.
+    pub uplinks: BTreeMap<usize, InterfaceId>,
+    /// That of each ENI's.
+    pub enis: BTreeMap<EniId, InterfaceId>,
     /// Whether what is no longer wanted still has flows: plan again later.
     pub draining: bool,
 }
@@ -193,7 +215,7 @@ pub struct Plan {
 pub enum PlanError {
     /// Every interface number is taken.
     #[error(
-        "{wanted} interfaces are wanted, but the dataplane holds {max}, those that still drain included; wait for them, or use fewer slots"
+        "{wanted} interfaces are wanted, but the dataplane holds {max}, those that still drain included; wait for them, or use fewer slots or ENIs"
     )]
     NoInterfaceNumber {
         /// How many are wanted.
@@ -222,11 +244,13 @@ pub fn plan(
     observed: &Observed,
 ) -> Result<Plan, PlanError> {
     let mut plan = Plan::default();
-    let mut numbers = Numbers::new(observed, wanted.uplinks.len() + wanted.slots.len());
-    let mut records = BTreeMap::new();
+    let wanted_count = wanted.uplinks.len() + wanted.slots.len() + wanted.enis.len();
+    let mut numbers = Numbers::new(observed, wanted_count);
+    let mut records = Records::default();
     for uplink in &wanted.uplinks {
         let record = numbers.interface(uplink_record(uplink, answers), observed)?;
-        records.insert(frames(&record), record);
+        plan.uplinks.insert(uplink.place, record.egress.id);
+        records.devices.insert(frames(&record), record);
     }
     for slot in &wanted.slots {
         // The binding stays for as long as the device does: flows have it in their keys.
@@ -237,17 +261,42 @@ pub fn plan(
         };
         let record = numbers.interface(slot_record(slot, sandbox, answers, zone), observed)?;
         plan.slots.insert(slot.ifindex, record.egress.id);
-        records.insert(frames(&record), record);
+        records.devices.insert(frames(&record), record);
     }
-    let is_there = |record: &&Interface| {
-        observed.interfaces.contains(record) && observed.in_force.contains(&record.egress.id)
-    };
-    plan.before.extend(records.values().filter(|it| !is_there(it)).map(|record| Step::Record(*record)));
+    for eni in &wanted.enis {
+        let Some(uplink) = wanted.uplinks.iter().find(|uplink| uplink.place == eni.uplink) else { continue };
+        let record = numbers.interface(eni_record(eni, uplink, answers.per_second), observed)?;
+        plan.enis.insert(eni.id, record.egress.id);
+        records.enis.push(record);
+    }
+    let is_new = |record: &&Interface| !records.is_there(record, observed);
+    plan.before.extend(records.all().filter(is_new).map(|record| Step::Record(*record)));
     let unwanted = Unwanted::of(&records, observed);
     attach(&mut plan, wanted, &unwanted, observed);
     take_away(&mut plan, wanted, &unwanted, observed);
     plan.draining = !unwanted.draining.is_empty() || !unwanted.held.is_empty();
     Ok(plan)
+}
+
+/// The records that should be.
+#[derive(Default)]
+struct Records {
+    /// Those of uplinks and slots, which frames are led to.
+    devices: BTreeMap<Frames, Interface>,
+    /// Those of ENIs, which are ways out alone.
+    enis: Vec<Interface>,
+}
+
+impl Records {
+    fn all(&self) -> impl Iterator<Item = &Interface> {
+        self.devices.values().chain(&self.enis)
+    }
+
+    /// Whether this one of them is as it should be.
+    fn is_there(&self, record: &Interface, observed: &Observed) -> bool {
+        let is_led_to = record.is_eni() || observed.in_force.contains(&record.egress.id);
+        is_led_to && observed.interfaces.contains(record)
+    }
 }
 
 fn uplink_record(uplink: &WantedUplink, answers: Answers) -> Interface {
@@ -261,10 +310,10 @@ fn uplink_record(uplink: &WantedUplink, answers: Answers) -> Interface {
         answers: answers.per_second,
         local: own.map(|own| own.address).unwrap_or_default(),
         on_link: own.map(|own| own.prefix_len).unwrap_or_default(),
-        gateway: own.and_then(|own| own.gateway).unwrap_or_default(),
+        gateway: own.map_or(uplink.gateway, |own| own.gateway).unwrap_or_default(),
         local6: own6.map(|own| own.address).unwrap_or_default(),
         on_link6: own6.map(|own| own.prefix_len).unwrap_or_default(),
-        gateway6: own6.and_then(|own| own.gateway).unwrap_or_default(),
+        gateway6: own6.map_or(uplink.gateway6, |own| own.gateway).unwrap_or_default(),
         ..Interface::default()
     }
 }
@@ -277,6 +326,7 @@ fn slot_record(slot: &WantedSlot, sandbox: &Sandbox, answers: Answers, zone: Zon
         zone,
         mtu: slot.mtu,
         answers: answers.per_second,
+        connector: slot.connector,
         address: sandbox.address,
         local: sandbox.gateway,
         address6: sandbox.v6.map(|v6| v6.address).unwrap_or_default(),

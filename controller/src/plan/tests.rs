@@ -1,5 +1,8 @@
 //! Plans as tables: wanted and observed, and exactly these steps.
 
+mod enis;
+mod uplinks;
+
 use super::*;
 use crate::config::Sandbox6;
 use weir_path::addr::Ip6;
@@ -18,11 +21,28 @@ fn uplink(ifindex: u32, point: Point) -> WantedUplink {
     let mac = Mac([2, 0, 0, 0, 0, ifindex as u8]);
     let zone = Zone::of_vpc(9).unwrap();
     let vlan = VlanTag::NONE;
-    WantedUplink { ifindex: IfIndex(ifindex), mac, zone, point, vlan, mtu: 1_500, own: None, own6: None }
+    WantedUplink {
+        place: ifindex as usize,
+        ifindex: IfIndex(ifindex),
+        mac,
+        zone,
+        point,
+        vlan,
+        mtu: 1_500,
+        own: None,
+        own6: None,
+        gateway: None,
+        gateway6: None,
+    }
 }
 
 fn slot(ifindex: u32) -> WantedSlot {
-    WantedSlot { ifindex: IfIndex(ifindex), delivery: Delivery::VETH_PEER, mtu: 1_500 }
+    WantedSlot {
+        ifindex: IfIndex(ifindex),
+        delivery: Delivery::VETH_PEER,
+        mtu: 1_500,
+        connector: ConnectorId::NONE,
+    }
 }
 
 fn recorded_uplink(ifindex: u32, id: u32) -> Interface {
@@ -51,7 +71,11 @@ fn in_force() -> Observed {
 }
 
 fn wanted(slots: &[u32]) -> Wanted {
-    Wanted { uplinks: vec![uplink(2, Point::XdpNative)], slots: slots.iter().copied().map(slot).collect() }
+    Wanted {
+        uplinks: vec![uplink(2, Point::XdpNative)],
+        slots: slots.iter().copied().map(slot).collect(),
+        enis: vec![],
+    }
 }
 
 fn planned(wanted: &Wanted, observed: &Observed) -> Plan {
@@ -146,7 +170,11 @@ fn flows_whose_slot_is_not_recorded_are_ended() {
 fn a_slot_that_becomes_an_uplink_leaves_nothing_of_its_flows() {
     let mut observed = in_force();
     observed.flow_bindings.insert(1);
-    let wanted = Wanted { uplinks: vec![uplink(2, Point::XdpNative), uplink(5, Point::Tc)], slots: vec![] };
+    let wanted = Wanted {
+        uplinks: vec![uplink(2, Point::XdpNative), uplink(5, Point::Tc)],
+        slots: vec![],
+        enis: vec![],
+    };
     let plan = planned(&wanted, &observed);
     let steps = [
         Step::Detach(IfIndex(5), Point::Slot),
@@ -177,7 +205,7 @@ fn a_device_made_again_is_another_slot() {
 
 #[test]
 fn an_uplink_that_changes_its_hook_is_attached_at_the_new_one_before_it_leaves_the_old() {
-    let wanted = Wanted { uplinks: vec![uplink(2, Point::Tc)], slots: vec![slot(5)] };
+    let wanted = Wanted { uplinks: vec![uplink(2, Point::Tc)], slots: vec![slot(5)], enis: vec![] };
     let plan = planned(&wanted, &in_force());
     assert!(plan.before.contains(&Step::Attach(IfIndex(2), Point::Tc)));
     assert_eq!(plan.after, [Step::Detach(IfIndex(2), Point::XdpNative)]);
@@ -185,7 +213,7 @@ fn an_uplink_that_changes_its_hook_is_attached_at_the_new_one_before_it_leaves_t
 
 #[test]
 fn one_mode_of_xdp_makes_room_for_the_other_and_comes_back_where_that_fails() {
-    let wanted = Wanted { uplinks: vec![uplink(2, Point::XdpGeneric)], slots: vec![] };
+    let wanted = Wanted { uplinks: vec![uplink(2, Point::XdpGeneric)], slots: vec![], enis: vec![] };
     let observed = Observed { interfaces: vec![recorded_uplink(2, 0)], ..in_force() };
     let plan = planned(&wanted, &observed);
     let detach = Step::Detach(IfIndex(2), Point::XdpNative);
@@ -260,7 +288,7 @@ fn an_uplink_that_is_no_longer_wanted_is_detached_after_the_new_configuration_is
 fn a_binding_that_a_flow_remembers_is_not_given_again_also_after_the_last_number() {
     let mut observed = Observed::default();
     observed.flow_bindings.extend([1, 2, Zone::MAX_NUMBER]);
-    let plan = planned(&Wanted { uplinks: vec![], slots: vec![slot(5)] }, &observed);
+    let plan = planned(&Wanted { uplinks: vec![], slots: vec![slot(5)], enis: vec![] }, &observed);
     assert_eq!(plan.before.first(), Some(&Step::Record(recorded_slot(5, 0, 3))));
 }
 
@@ -280,74 +308,14 @@ fn a_record_is_undone_to_what_it_was_and_a_new_program_is_detached() {
 fn more_interfaces_than_there_are_numbers_is_an_error_with_the_number() {
     let slots: Vec<_> = (0..9_000).map(|n| slot(n + 10)).collect();
     let error =
-        plan(&Wanted { uplinks: vec![], slots }, &SANDBOX, ANSWERS, &Observed::default()).unwrap_err();
+        plan(&Wanted { uplinks: vec![], slots, enis: vec![] }, &SANDBOX, ANSWERS, &Observed::default())
+            .unwrap_err();
     assert_eq!(error, PlanError::NoInterfaceNumber { wanted: 9_000, max: 8_192 });
 }
 
 /// The uplink on device 2 that takes the frames of this VLAN, for a VPC of its own.
 fn tagged(vlan: u16) -> WantedUplink {
     WantedUplink { vlan: VlanTag(vlan), zone: Zone::of_vpc(u32::from(vlan)).unwrap(), ..uplink(2, Point::Tc) }
-}
-
-#[test]
-fn an_uplinks_record_says_its_tag_its_size_its_addresses_and_how_much_it_answers() {
-    let [address, gateway] = [5, 1].map(|last| Ip4([10, 0, 0, last]));
-    let [address6, gateway6] = [5, 1].map(|last| Ip6([0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, last]));
-    let own = Some(OwnAddress { address, prefix_len: 24, gateway: Some(gateway) });
-    let own6 = Some(OwnAddress { address: address6, prefix_len: 64, gateway: Some(gateway6) });
-    let wanted = WantedUplink { mtu: 1_400, own, own6, ..tagged(7) };
-    let record = uplink_record(&wanted, Answers { per_second: 3 });
-    assert_eq!((record.vlan, record.mtu, record.answers), (VlanTag(7), 1_400, 3));
-    assert_eq!((record.local, record.on_link, record.gateway), (address, 24, gateway));
-    assert_eq!((record.local6, record.on_link6, record.gateway6), (address6, 64, gateway6));
-    let plain = uplink_record(&tagged(7), ANSWERS);
-    assert_eq!((plain.local, plain.on_link, plain.gateway), (Ip4::default(), 0, Ip4::default()));
-    assert_eq!((plain.local6, plain.on_link6, plain.gateway6), (Ip6::default(), 0, Ip6::default()));
-}
-
-#[test]
-fn uplinks_of_one_device_have_records_of_their_own_and_one_program() {
-    let wanted = Wanted { uplinks: vec![tagged(7), tagged(8)], slots: vec![] };
-    let plan = planned(&wanted, &Observed::default());
-    let record =
-        |place: usize, id| Step::Record(numbered(uplink_record(&wanted.uplinks[place], ANSWERS), id));
-    assert_eq!(plan.before, [record(0, 0), record(1, 1), Step::Attach(IfIndex(2), Point::Tc)]);
-}
-
-#[test]
-fn an_uplink_that_leaves_a_device_to_another_one_accepts_nothing_more_while_its_flows_go_on() {
-    let [seven, eight] = [tagged(7), tagged(8)];
-    let mut observed = Observed {
-        interfaces: vec![
-            numbered(uplink_record(&seven, ANSWERS), 0),
-            numbered(uplink_record(&eight, ANSWERS), 1),
-        ],
-        in_force: [InterfaceId(0), InterfaceId(1)].into(),
-        attached: vec![(IfIndex(2), Point::Tc)],
-        present: [IfIndex(2)].into(),
-        exits: [InterfaceId(0)].into(),
-        ..Observed::default()
-    };
-    let wanted = Wanted { uplinks: vec![eight], slots: vec![] };
-    let plan = planned(&wanted, &observed);
-    assert_eq!((&plan.after[..], plan.draining), (&[Step::Withdraw(observed.interfaces[0])][..], true));
-
-    observed.in_force.remove(&InterfaceId(0));
-    assert_eq!(planned(&wanted, &observed).after, []);
-    observed.exits.clear();
-    assert_eq!(planned(&wanted, &observed).after, [Step::Forget(observed.interfaces[0])]);
-}
-
-#[test]
-fn a_slot_whose_device_becomes_a_tagged_uplinks_leaves_nothing_of_its_flows() {
-    let mut observed = in_force();
-    observed.flow_bindings.insert(1);
-    let uplink = WantedUplink { ifindex: IfIndex(5), ..tagged(7) };
-    let plan = planned(&Wanted { uplinks: vec![uplink], slots: vec![] }, &observed);
-    let binding = Zone::of_binding(1).unwrap();
-    assert!(plan.after.contains(&Step::Detach(IfIndex(5), Point::Slot)));
-    assert!(plan.after.contains(&Step::EndFlows(binding)));
-    assert!(plan.after.contains(&Step::Forget(recorded_slot(5, 1, 1))));
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! What is recorded, and no longer wanted: what of it must stay for its flows, and what can go.
 
-use super::{Frames, Observed, frames};
-use std::collections::{BTreeMap, BTreeSet};
+use super::{Observed, Records, frames};
+use std::collections::BTreeSet;
 use weir_path::addr::{IfIndex, Zone};
 use weir_path::tables::Interface;
 
@@ -19,17 +19,25 @@ pub(super) struct Unwanted {
     pub(super) withdrawn: Vec<Interface>,
     /// What has lost its device, and its flows with it.
     pub(super) gone: Vec<Interface>,
-    /// Uplinks that have lost their device, while another one leads to the same VPC.
+    /// Uplinks that have lost their device, while another one leads to the same VPC; ENIs that nobody has any more.
     pub(super) lost: Vec<Interface>,
     /// Bindings that have flows but no slot: what a crash can leave.
     pub(super) orphans: Vec<Zone>,
 }
 
 impl Unwanted {
-    pub(super) fn of(records: &BTreeMap<Frames, Interface>, observed: &Observed) -> Self {
+    pub(super) fn of(records: &Records, observed: &Observed) -> Self {
         let mut unwanted = Self { orphans: orphans(observed), ..Self::default() };
+        let (enis, devices): (Vec<&Interface>, _) = observed.interfaces.iter().partition(|it| it.is_eni());
+        unwanted.sort_devices(&devices, records, observed);
+        unwanted.sort_enis(&enis, records, observed);
+        unwanted
+    }
+
+    fn sort_devices(&mut self, known: &[&Interface], records: &Records, observed: &Observed) {
+        let records = &records.devices;
         let is_left = |zone| records.values().any(|record| record.zone == zone);
-        for known in &observed.interfaces {
+        for known in known {
             let (ifindex, zone) = (known.egress.ifindex, known.zone);
             let has_flows = zone.is_binding() && observed.flow_bindings.contains(&zone.number());
             let is_held = observed.exits.contains(&known.egress.id);
@@ -39,26 +47,44 @@ impl Unwanted {
                 Some(record) if record.egress.id == known.egress.id => continue,
                 // Its flows would go on to a device that isn't there; those of the VPC's other uplinks go on.
                 _ if is_left(zone) && !zone.is_binding() && !observed.present.contains(&ifindex) => {
-                    &mut unwanted.lost
+                    &mut self.lost
                 }
                 // The same slot or VPC under another record, here or on another device: its flows go on.
-                _ if is_left(zone) && is_held => &mut unwanted.held,
-                _ if is_left(zone) => &mut unwanted.done,
+                _ if is_left(zone) && is_held => &mut self.held,
+                _ if is_left(zone) => &mut self.done,
                 // The device is gone, or is another thing now.
-                None if !observed.present.contains(&ifindex) => &mut unwanted.gone,
-                None if records.values().any(is_another_kind) => &mut unwanted.gone,
-                Some(_) => &mut unwanted.gone,
-                None if has_flows => &mut unwanted.draining,
-                None if is_held => &mut unwanted.held,
-                None => &mut unwanted.done,
+                None if !observed.present.contains(&ifindex) => &mut self.gone,
+                None if records.values().any(is_another_kind) => &mut self.gone,
+                Some(_) => &mut self.gone,
+                None if has_flows => &mut self.draining,
+                None if is_held => &mut self.held,
+                None => &mut self.done,
             };
-            fate.push(*known);
+            fate.push(**known);
         }
         let takes_frames = |it: &&Interface| {
             observed.in_force.contains(&it.egress.id) && !records.contains_key(&frames(it)) && !it.is_slot()
         };
-        unwanted.withdrawn = unwanted.held.iter().filter(takes_frames).copied().collect();
-        unwanted
+        self.withdrawn = self.held.iter().filter(takes_frames).copied().collect();
+    }
+
+    /// While its connector has others, an ENI's record stays until the flows that leave by it have ended: it drains, or
+    /// it changed and goes on under another number. What is left of a connector that is gone ends.
+    fn sort_enis(&mut self, known: &[&Interface], records: &Records, observed: &Observed) {
+        let kept: BTreeSet<_> = records.enis.iter().map(|record| record.egress.id).collect();
+        let connectors: BTreeSet<_> = records.enis.iter().map(|it| (it.zone, it.connector)).collect();
+        for known in known.iter().filter(|known| !kept.contains(&known.egress.id)) {
+            let is_present = observed.present.contains(&known.egress.ifindex);
+            let has_siblings = connectors.contains(&(known.zone, known.connector));
+            let fate = if !has_siblings || !is_present {
+                &mut self.lost
+            } else if observed.exits.contains(&known.egress.id) {
+                &mut self.held
+            } else {
+                &mut self.done
+            };
+            fate.push(**known);
+        }
     }
 
     pub(super) fn draining_devices(&self) -> impl Iterator<Item = IfIndex> {

@@ -1,11 +1,39 @@
 //! One table of mistakes: what is wrong with a file, where that is shown, and which words say it.
 
-/// In [`super::SMALL`], one text is replaced by another; the complaint must show this place and these words.
+use super::document;
+
+/// In a file, [`super::SMALL`] or another one, one text is replaced by another; the complaint must show this place and these words.
 pub(super) struct Mistake {
     pub(super) replace: &'static str,
     pub(super) by: &'static str,
     pub(super) at: &'static str,
     pub(super) says: &'static [&'static str],
+}
+
+/// Makes each mistake in this file, by itself; every one that is not shown as it should be is shown here.
+pub(super) fn find_all(file: &str, mistakes: &[Mistake]) {
+    let wrong: Vec<_> = mistakes.iter().filter_map(|mistake| mistake.wrong_in(file)).collect();
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+impl Mistake {
+    /// What is not as it should be, if anything is.
+    fn wrong_in(&self, file: &str) -> Option<String> {
+        if !file.contains(self.replace) {
+            return Some(format!("{:?} is not in the file", self.replace));
+        }
+        let Err(invalid) = document(&file.replacen(self.replace, self.by, 1)).parse() else {
+            return Some(format!("{:?} is taken", self.by));
+        };
+        let shown = invalid.rendered();
+        let place = format!("weir.toml:{}: ", self.at);
+        if !invalid.summary().starts_with(&place) || !shown.contains(&format!("[weir.toml:{}]", self.at)) {
+            return Some(format!("{place} is not the place of {}\n{shown}", invalid.summary()));
+        }
+        let words = shown.split_whitespace().filter(|word| *word != "│").collect::<Vec<_>>().join(" ");
+        let missing = self.says.iter().find(|said| !words.contains(*said));
+        missing.map(|said| format!("{said:?} is missing from\n{shown}"))
+    }
 }
 
 pub(super) const MISTAKES: &[Mistake] = &[

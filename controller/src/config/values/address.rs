@@ -68,7 +68,7 @@ fn not_one_machines(at: SourceSpan, written: &str, whose: &str, example: &str) -
 }
 
 /// An address of one family, and the length of its network's prefix: at most `most` bits.
-fn prefixed<A>(
+pub(super) fn prefixed<A>(
     value: Value<'_>,
     example: &str,
     of_family: impl FnOnce(Ip6) -> Result<A, Problem>,
@@ -106,7 +106,7 @@ fn any_address(value: Value<'_>, example: &str) -> Result<Ip6, Problem> {
     unicast(at, &text(value, example)?, example)
 }
 
-fn unicast(at: SourceSpan, written: &str, example: &str) -> Result<Ip6, Problem> {
+pub(super) fn unicast(at: SourceSpan, written: &str, example: &str) -> Result<Ip6, Problem> {
     let Ok(address) = IpAddr::from_str(written) else { return Err(not_an_address(at, written)) };
     if let IpAddr::V6(mapped) = address
         && let Some(plain) = mapped.to_ipv4_mapped()

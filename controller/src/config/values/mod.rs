@@ -1,8 +1,10 @@
 //! Readers for one value each: what it must look like, and what to write where it doesn't.
 
 mod address;
+mod prefix;
 
 pub(crate) use address::{address, address6, mac, on_link, on_link6, vip};
+pub(crate) use prefix::{prefix, prefix4, prefix6, range, range4, range6};
 
 use super::model::{NETNS_DIR, Protocol, Stickiness, UplinkHook};
 use super::problem::Problem;
@@ -229,7 +231,12 @@ pub(crate) fn stickiness(value: Value<'_>) -> Result<Stickiness, Problem> {
     choice(value, "stickiness", &Stickiness::NAMES)
 }
 
-fn choice<T: Copy>(value: Value<'_>, what: &str, choices: &[(&'static str, T)]) -> Result<T, Problem> {
+/// One of several things that have names.
+pub(crate) fn choice<T: Copy>(
+    value: Value<'_>,
+    what: &str,
+    choices: &[(&'static str, T)],
+) -> Result<T, Problem> {
     let at = value.at;
     let names = choices.iter().map(|(name, _)| *name);
     let written = text(value, names.clone().next().unwrap_or_default())?;

@@ -65,6 +65,17 @@ fn a_target_on_all_ports_has_the_flows_that_no_other_target_of_its_slot_has() {
 }
 
 #[test]
+fn a_flow_that_a_sandbox_opened_is_no_targets() {
+    let mut own = flow(40_000, 7, 8_081);
+    own.zones.reverse();
+    let views = targets(&config(SMALL), &slots(), &interfaces(), &[own]);
+    assert_eq!(
+        views.iter().map(|it| (it.state, it.flows)).collect::<Vec<_>>(),
+        [("active", 0), ("missing", 0)]
+    );
+}
+
+#[test]
 fn targets_are_active_or_missing_and_those_no_longer_configured_drain() {
     let flows = [flow(40_000, 7, 8_081), flow(40_001, 7, 8_081), flow(40_002, 9, 8_080)];
     let views = targets(&config(SMALL), &slots(), &interfaces(), &flows);
@@ -96,7 +107,7 @@ fn counters_say_why_packets_left_and_how_many_are_unaccounted_for() {
         opened: 9,
         events_lost: 1,
     };
-    let view = counters(&counted, &interfaces(), &slots());
+    let view = counters(&counted, &interfaces(), &slots(), &EniRecords::new());
     assert_eq!(
         json(&view),
         concat!(

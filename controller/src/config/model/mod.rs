@@ -1,5 +1,15 @@
 //! A valid configuration. What people may have to be shown again remembers where it was written.
 
+mod connectors;
+mod prefix;
+
+pub use connectors::{
+    Addresses, Connector, ConnectorKey, ConnectorSettings, EniKind, EniMac, Family, SlotBinding, Subnet,
+    SubnetPrefix, UdpMapping, VpcRoute,
+};
+pub use prefix::{AddressRange, Prefix};
+pub(crate) use prefix::{MAPPED_BITS, address, number};
+
 use miette::SourceSpan;
 use std::fmt;
 use std::path::PathBuf;
@@ -43,6 +53,12 @@ pub struct Config {
     pub groups: Vec<TargetGroup>,
     /// The listeners.
     pub listeners: Vec<Listener>,
+    /// The pieces of VPCs that ENIs are given addresses of.
+    pub subnets: Vec<Subnet>,
+    /// How sandboxes open connections.
+    pub connectors: Vec<Connector>,
+    /// Which slot has which connector.
+    pub slots: Vec<SlotBinding>,
 }
 
 /// `[dataplane]`: what can't change while the daemon runs.
@@ -118,6 +134,8 @@ pub struct Vpc {
     pub name: At<String>,
     /// Its number, made from the name.
     pub zone: Zone,
+    /// Who takes what is for addresses elsewhere.
+    pub routes: Vec<VpcRoute>,
 }
 
 /// Where an uplink's program runs.
