@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::time::{SystemTime, UNIX_EPOCH};
 use weir_dataplane::{Error, Tables};
 use weir_path::addr::{Ip6, Zone};
-use weir_path::flow::Ends;
+use weir_path::flow::{Ends, PortUse};
 use weir_path::tables::Vip;
 
 /// How often each address had no port towards each remote.
@@ -20,12 +20,12 @@ pub(crate) fn now() -> Moment {
 /// The ports in use. Programs are not disturbed.
 pub(crate) fn usage(tables: &Tables) -> Usage {
     let mut usage = Usage::new(now());
-    for flow in tables.flows().iter().filter(|flow| dataplane::holds_port(flow)) {
+    for flow in tables.flows().iter().filter(|flow| flow.port != PortUse::NONE) {
         let [_, zone] = flow.zones;
         let (address, remote) = places(&flow.reply, flow.protocol, zone);
         usage.live(address, remote);
     }
-    for it in dataplane::resting(tables) {
+    for it in tables.resting() {
         let (address, remote) = places(&it.reply, it.protocol, it.zone);
         usage.resting(address, remote);
     }
@@ -35,7 +35,7 @@ pub(crate) fn usage(tables: &Tables) -> Usage {
 /// The refusals since the tables were made.
 pub(crate) fn refusals(tables: &Tables) -> Result<Refusals, Error> {
     let mut refusals = Refusals::new();
-    for it in dataplane::refused(tables)? {
+    for it in tables.refused()? {
         *refusals.entry(places(&it.towards, it.protocol, it.zone)).or_default() += it.count;
     }
     Ok(refusals)
@@ -44,37 +44,4 @@ pub(crate) fn refusals(tables: &Tables) -> Result<Refusals, Error> {
 /// Whose port it is, and towards whom: as a reply's packet says it.
 fn places(reply: &Ends<Ip6>, protocol: u8, zone: Zone) -> (Vip, Remote) {
     (Vip { address: reply.dst, zone }, Remote { address: reply.src, port: reply.sport, protocol })
-}
-
-/// What the dataplane is about to tell by itself: `flows::Flow::port`, `Tables::resting` and `Tables::refused`. These
-/// stand for it until it is merged.
-mod dataplane {
-    use super::{Ends, Error, Ip6, Tables, Zone};
-    use weir_dataplane::flows::Flow;
-
-    pub(super) struct Resting {
-        pub(super) protocol: u8,
-        pub(super) zone: Zone,
-        pub(super) reply: Ends<Ip6>,
-    }
-
-    pub(super) struct Refused {
-        pub(super) towards: Ends<Ip6>,
-        pub(super) protocol: u8,
-        pub(super) zone: Zone,
-        pub(super) count: u64,
-    }
-
-    pub(super) const fn holds_port(flow: &Flow) -> bool {
-        let [_, answering] = flow.zones;
-        !answering.is_binding()
-    }
-
-    pub(super) fn resting(_: &Tables) -> Vec<Resting> {
-        Vec::new()
-    }
-
-    pub(super) fn refused(_: &Tables) -> Result<Vec<Refused>, Error> {
-        Ok(Vec::new())
-    }
 }

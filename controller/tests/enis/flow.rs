@@ -2,7 +2,7 @@
 
 use weir_dataplane::flows::{FlowState, SideState};
 use weir_path::addr::{Ip4, L4Port, Mac};
-use weir_path::flow::{Ends, Hop, Key, Key4, Life, Meta, Phase, RecordId, Side, Stamp};
+use weir_path::flow::{Ends, Hop, Key, Key4, Life, Meta, Phase, PortUse, RecordId, Side, Stamp};
 use weir_path::tables::Interface;
 use weir_path::time::{Now, Seconds};
 
@@ -26,7 +26,7 @@ pub(crate) fn towards_one_remote(number: u32, interfaces: &[Interface], now: Now
         record,
         life: Life::new(Phase::Established, 1, now),
         keys,
-        meta: Meta { opened: now, idle: Seconds(350), ..Meta::default() },
+        meta: Meta { opened: now, idle: Seconds(350), port: PortUse::OWN, ..Meta::default() },
         sides: [side(Side::Original, eni.egress.id), side(Side::Reply, slot.egress.id)],
     }
 }

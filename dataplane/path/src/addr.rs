@@ -276,6 +276,13 @@ impl Mac {
         Self([a, b, c, d, e, f])
     }
 
+    /// Whether an ENI may have this MAC. The path asks a packet itself: see [`crate::wire::Ethernet::may_be_for_an_eni`].
+    #[must_use]
+    pub const fn may_be_an_enis(self) -> bool {
+        let ([a, b, ..], [c, d]) = (self.0, Self::ENI);
+        a == c && b == d
+    }
+
     /// Whether this is one station's address: the group bit is not set (IEEE 802 section 8.2).
     #[must_use]
     #[inline(always)]

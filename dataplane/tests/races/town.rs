@@ -295,5 +295,12 @@ fn image() -> Image {
         let cells = (0..101).map(|cell| (cell % targets.len()) as u16).collect();
         GroupImage { targets, cells }
     });
-    Image { hash_key: HashKey([7; 16]), times: TIMES, vips, listeners, groups: groups.into() }
+    Image {
+        hash_key: HashKey([7; 16]),
+        times: TIMES,
+        vips,
+        listeners,
+        groups: groups.into(),
+        ..Image::default()
+    }
 }

@@ -129,7 +129,7 @@ macro_rules! answers {
     };
 }
 
-answers!(u8, u32, u64, Ends<Ip4>, Ends<Ip6>, Key4, Key6, Hop, Counts, Meta, NextHop, Now, Times);
+answers!(u8, u16, u32, u64, Ends<Ip4>, Ends<Ip6>, Key4, Key6, Hop, Counts, Meta, NextHop, Now, Times);
 
 impl Answer for () {
     fn note(&self) -> Note {
