@@ -192,7 +192,7 @@ pub(crate) mod tests {
     use crate::config::tests::{SMALL, config};
     use weir_dataplane::flows::FlowId;
     use weir_path::addr::{Address, Ip4, L4Port};
-    use weir_path::flow::{Phase, RecordId};
+    use weir_path::flow::{Phase, PortUse, RecordId};
     use weir_path::time::Seconds;
 
     #[test]
@@ -279,6 +279,7 @@ pub(crate) mod tests {
             opened: Now(0),
             seen: Now(800),
             idle: Seconds(350),
+            port: PortUse::NONE,
         }
     }
 }
