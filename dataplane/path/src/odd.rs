@@ -18,7 +18,7 @@ use crate::tables::{Interface, Listener, Owner, Tables, Vip};
 use crate::translate;
 use crate::unknown::spare_the_host;
 use crate::walk::{From, Sent, exit, flow_key, leave, retag};
-use crate::way::departure;
+use crate::way::departure_asking;
 use crate::wire::{Ethernet, Ip, Network, Segment, protocol};
 
 /// The step of a packet in an odd shape.
@@ -125,11 +125,11 @@ fn later<F: Steps, P: Packet, T: Tables + Flows<F>>(
     if ip.total_len() > out.mtu as usize {
         return Err(Reason::TooBig);
     }
-    let leaving = departure(t, &way, out)?;
+    let leaving = departure_asking::<F, T>(t, &way, out, from)?;
     retag(p, out.vlan)?;
     identify::<F, P>(p, ip, [sport, dport], [way.to.sport, way.to.dport])?;
     translate::apply_to_header::<F, P>(p, ip, &way.to, &leaving)?;
-    Ok(Sent { why: from.known(), to: out.egress })
+    Ok(Sent { why: from.known(), to: leaving.to })
 }
 
 /// Where a fragment from the wire goes that comes before the first one of its datagram.

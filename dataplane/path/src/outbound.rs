@@ -72,6 +72,10 @@ pub fn find_port<F: Steps, P: Packet, T: Tables + Flows<F>>(p: &mut P, t: &T) ->
             }
             Err(next)
         }
+        Err(Reason::PortNotFound) if t.asked(|asked| asked.has_another()).unwrap_or(false) => {
+            t.ask(|asked| (asked.tried, asked.is_unsure) = (asked.tried + 1, 1));
+            Err(F::PORT)
+        }
         Err(Reason::NoRoute | Reason::PortsExhausted) => Err(F::TELL),
         Err(why) => Ok(leave(p, t, p.segments(), Err(why))),
     }
@@ -90,18 +94,19 @@ fn open_flow<F: Steps, T: Tables + Flows<F>>(
         }
     }
     // Not copied: there is no room for it.
-    let placed = match &drafted {
+    let found = match &drafted {
         Ok(draft) => place::<F, T>(t, draft, asked),
         Err(why) => return Err(*why),
     };
-    match (placed, asked.next) {
-        (Err(Reason::PortNotFound | Reason::PortsExhausted), _) if asked.tried + 1 < asked.sources.count => {
-            Ok(F::PORT)
-        }
-        (Err(why), _) => Err(why),
-        (Ok(()), GOES_AGAIN) => Ok(F::OUTBOUND),
-        (Ok(()), IS_A_QUERY) => Ok(F::QUERY),
-        (Ok(()), _) => Ok(F::READY),
+    match found {
+        Search::Made | Search::Joined => Ok(asked.then::<F>()),
+        Search::Exhausted if asked.has_another() => Ok(F::PORT),
+        Search::Exhausted | Search::AllExhausted if asked.is_unsure == 0 => Err(Reason::PortsExhausted),
+        Search::Exhausted | Search::AllExhausted | Search::NotFound => Err(Reason::PortNotFound),
+        Search::NoRoute => Err(Reason::NoRoute),
+        Search::Collides => Err(Reason::ReplyCollision),
+        Search::HalfOpenFull => Err(Reason::HalfOpenFull),
+        Search::TableFull => Err(Reason::FlowTableFull),
     }
 }
 
@@ -130,6 +135,8 @@ pub struct Asked<K, A> {
     next: u32,
     /// How many of the addresses were tried.
     tried: u32,
+    /// 1 where one of those may have a port that was not found; else 0.
+    is_unsure: u32,
     /// The address and the port that were mapped before, with [`PortUse::MAPPED`].
     address: A,
     port: L4Port,
@@ -157,7 +164,7 @@ fn ask<F: Steps, P: Packet, T: Tables + Flows<F>>(
     asked.zone = connector.zone;
     asked.sources = F::sources(connector);
     asked.slot = here.egress.id;
-    asked.tried = 0;
+    (asked.tried, asked.is_unsure) = (0, 0);
     asked.next = if is_query { IS_A_QUERY } else { IS_READY };
     let idle = match ip.protocol {
         protocol::TCP => connector.tcp_idle,
@@ -224,39 +231,45 @@ fn map<F: Steps, T: Tables + Flows<F>>(t: &T, asked: &mut Asked<F::Key, F::Addre
     asked.terms.rest = Seconds(0);
 }
 
-/// Places a drafted flow on an address and a port.
-///
-/// # Errors
-/// [`Reason::NoRoute`], [`Reason::PortsExhausted`], [`Reason::PortNotFound`], [`Reason::ReplyCollision`],
-/// [`Reason::HalfOpenFull`], [`Reason::FlowTableFull`]. The draft is gone.
+impl<K, A> Asked<K, A> {
+    /// Whether there are addresses that were not tried.
+    #[inline(always)]
+    const fn has_another(&self) -> bool {
+        self.tried + 1 < self.sources.count
+    }
+
+    /// The step that follows once the flow is there.
+    #[inline(always)]
+    const fn then<F: Steps>(&self) -> Next {
+        match self.next {
+            GOES_AGAIN => F::OUTBOUND,
+            IS_A_QUERY => F::QUERY,
+            _ => F::READY,
+        }
+    }
+}
+
+/// Places a drafted flow on an address and a port. Unless it is made, the draft is gone.
 #[inline(never)]
 fn place<F: Steps, T: Tables + Flows<F>>(
     t: &T,
     draft: &Draft<T::Record>,
     asked: &Asked<F::Key, F::Address>,
-) -> Result<(), Reason> {
+) -> Search {
     let found = if asked.terms.port == PortUse::MAPPED {
         on_mapped_port::<F, T>(t, draft, asked)
     } else {
         on_any_port::<F, T>(t, draft, asked)
     };
     if found == Search::Made {
-        return Ok(());
+        return found;
     }
-    if matches!(found, Search::Exhausted | Search::NotFound) {
+    if matches!(found, Search::Exhausted | Search::AllExhausted | Search::NotFound) {
         draft.record().set_port(L4Port::new(0));
         t.refused(draft.record());
     }
     draft.abandon::<F, T>(t);
-    match found {
-        Search::Made | Search::Joined => Ok(()),
-        Search::NoRoute => Err(Reason::NoRoute),
-        Search::Exhausted => Err(Reason::PortsExhausted),
-        Search::NotFound => Err(Reason::PortNotFound),
-        Search::Collides => Err(Reason::ReplyCollision),
-        Search::HalfOpenFull => Err(Reason::HalfOpenFull),
-        Search::TableFull => Err(Reason::FlowTableFull),
-    }
+    found
 }
 
 /// At a random address of the connector first, or the next one that may have a port left: nothing is refused while one of
@@ -317,6 +330,9 @@ impl Trial {
         let (Some(eni), Some(uplink)) = (t.interface(source.eni), t.interface(source.uplink)) else {
             return true;
         };
+        if !eni.is_in_use() {
+            return false;
+        }
         let there = way::hop::<F, T>(t, half, [eni, uplink], asked.key.ends().dst);
         self.there = match there {
             Some(there) => there,
@@ -326,7 +342,7 @@ impl Trial {
         };
         draft.record().answer_to(F::Address::of_mapped(source.address), asked.zone);
         let is_full = ports::are_exhausted::<F, T>(t, draft.record());
-        self.found = if is_full { Search::Exhausted } else { Search::NotFound };
+        self.found = if is_full { Search::AllExhausted } else { Search::NotFound };
         !is_full
     }
 }

@@ -54,8 +54,10 @@ pub enum Search {
     Made,
     /// Another CPU opened the same flow first.
     Joined,
-    /// Every port is in use, or rests.
+    /// Every port of the address that was tried is in use, or rests.
     Exhausted,
+    /// The same of all addresses.
+    AllExhausted,
     /// None of those that were looked at was free.
     NotFound,
     /// The table of entries is full.
@@ -66,7 +68,7 @@ pub enum Search {
 #[inline(always)]
 pub fn are_exhausted<F: Family, T: Flows<F>>(t: &T, record: T::Record) -> bool {
     let known = t.ports_towards(record);
-    let Some(set) = t.ports(known.id()).filter(|_| known != PortSetRef::NONE) else { return false };
+    let Some(set) = t.ports(known.id()) else { return false };
     let mut full = u64::MAX;
     for group in rolled(GROUPS) {
         full &= set.word(FULL_BLOCKS + group).load();

@@ -81,7 +81,7 @@ impl PortSetRef {
     #[must_use]
     #[inline(always)]
     pub const fn is_of(self, life: u64) -> bool {
-        self.0 >> 32 == life >> 32
+        self.0 != Self::NONE.0 && self.0 >> 32 == life >> 32
     }
 }
 
