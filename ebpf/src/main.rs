@@ -1,7 +1,7 @@
 //! The packet path in the kernel: one program for each hook, nothing but glue.
 //!
 //! What happens to a packet is in `weir-path`. Here are the adapters that make a packet out of an XDP or a
-//! TC context ([`packet`]), the tables out of maps ([`maps`], [`flows`]), and a return code out of a verdict;
+//! TC context ([`packet`]), the tables out of maps ([`maps`], [`flows`], [`cells`]), and a return code out of a verdict;
 //! the timer that ages flows ([`ageing`]); and what sends frames of user space's ([`transmit`]).
 #![no_std]
 // Both exist to please the verifier, in one place each in `packet`.
@@ -10,6 +10,7 @@
 #![no_main]
 
 mod ageing;
+mod cells;
 mod events;
 mod flows;
 mod maps;

@@ -12,8 +12,8 @@ use weir_path::layout::{self, CellLine, Hook, ListenerKey, RoutePrefix, TaggedKe
 use weir_path::packet::VlanTag;
 use weir_path::rate;
 use weir_path::tables::{
-    Clock, Connector, ConnectorId, Connectors, Counters, Forward, Group, GroupId, Half, Interface, Interfaces,
-    Listener, Listeners, NextHop, NextHopId, Owner, Source, Target, Vip,
+    Clock, Connector, ConnectorId, Connectors, Counters, Forward, Group, GroupId, Half, Interface,
+    Interfaces, Listener, Listeners, NextHop, NextHopId, Owner, Source, Target, Vip,
 };
 use weir_path::time::{Now, Times};
 
