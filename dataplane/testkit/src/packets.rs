@@ -19,7 +19,7 @@ pub use arp::{Arp, is_at, who_has};
 pub use errors::{error, error6, quotable};
 pub use fragments::{fragments, fragments6};
 pub use ndp::{Neighbour, solicited};
-pub use v6::{Packet6, packet6, tcp6, udp6};
+pub use v6::{Packet6, echo_reply6, echo_request6, packet6, tcp6, udp6};
 
 /// Length of an Ethernet header: where the next header starts.
 pub const ETHERNET: usize = 14;
@@ -128,6 +128,7 @@ pub struct Ip {
     more_fragments: bool,
     fragment_offset: u16,
     identification: u16,
+    identifier: u16,
     payload: Vec<u8>,
     body: Body,
 }
@@ -169,6 +170,7 @@ pub fn ip(from: Party, to: Party, body: Body) -> Ip {
         more_fragments: false,
         fragment_offset: 0,
         identification: 0x4242,
+        identifier: ECHO.id,
         payload: Vec::new(),
         body,
     }
@@ -203,6 +205,12 @@ impl Ip {
     #[must_use]
     pub fn identification(self, identification: u16) -> Self {
         Self { identification, ..self }
+    }
+
+    /// With this identifier of an echo.
+    #[must_use]
+    pub fn identifier(self, identifier: u16) -> Self {
+        Self { identifier, ..self }
     }
 
     /// As a fragment: `offset` counts eight-byte units.
@@ -321,8 +329,8 @@ impl Ip {
                 }
                 udp.to_bytes().to_vec()
             }
-            Body::EchoRequest => self.icmp(Icmpv4Type::EchoRequest(ECHO)),
-            Body::EchoReply => self.icmp(Icmpv4Type::EchoReply(ECHO)),
+            Body::EchoRequest => self.icmp(Icmpv4Type::EchoRequest(echo(self.identifier))),
+            Body::EchoReply => self.icmp(Icmpv4Type::EchoReply(echo(self.identifier))),
             &Body::Icmp { kind: [type_u8, code_u8], word: bytes5to8 } => {
                 self.icmp(Icmpv4Type::Unknown { type_u8, code_u8, bytes5to8 })
             }
@@ -338,6 +346,10 @@ impl Ip {
 }
 
 const ECHO: IcmpEchoHeader = IcmpEchoHeader { id: 77, seq: 3 };
+
+const fn echo(id: u16) -> IcmpEchoHeader {
+    IcmpEchoHeader { id, ..ECHO }
+}
 
 fn tcp_header(from: u16, to: u16, flags: u8, [seq, ack]: [u32; 2], window: u16) -> TcpHeader {
     let mut tcp = TcpHeader::new(from, to, seq, window);

@@ -20,7 +20,7 @@ use crate::world::{FlowImage, Flows, Keyed, SideImage, World};
 use std::collections::BTreeMap;
 use weir_dataplane::{FamilySizes, Sizes};
 use weir_path::addr::{Address, IfIndex, InterfaceId, Ip4, Ip6, L4Port, Mac, Zone};
-use weir_path::flow::{Counts, Ends, Hop, Key, Key4, Key6, Phase};
+use weir_path::flow::{Counts, Ends, Hop, Key, Key4, Key6, Phase, PortUse};
 use weir_path::hash::HashKey;
 use weir_path::packet::VlanTag;
 use weir_path::tables::{ConnectorId, Delivery, Egress, Interface};
@@ -282,6 +282,8 @@ pub fn flow<A: InTown>(
         idle: listeners::idle(protocol),
         expected: 0,
         shifts: [0; 2],
+        port: PortUse::NONE,
+        rest: Seconds(0),
     }
 }
 

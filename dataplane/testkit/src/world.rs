@@ -8,9 +8,11 @@ use weir_dataplane::flows::{FlowState, SideState};
 use weir_dataplane::image::Image;
 use weir_dataplane::{FamilySizes, Sizes};
 use weir_path::Reason;
-use weir_path::addr::{InterfaceId, Mac};
+use weir_path::addr::{InterfaceId, Ip6, Mac, Zone};
 use weir_path::flow::end::End;
-use weir_path::flow::{Counts, Hop, Key, Key4, Key6, Life, Meta, Phase, RecordId, Side, Stamp};
+use weir_path::flow::{
+    Counts, Ends, Hop, Key, Key4, Key6, Life, Meta, Phase, PortUse, RecordId, Side, Stamp,
+};
 use weir_path::tables::{Interface, NextHopId};
 use weir_path::time::{Now, Seconds};
 
@@ -35,7 +37,20 @@ pub struct FlowImage<K> {
     pub expected: u32,
     /// TCP: by how much each side's window is to be shifted.
     pub shifts: [u8; 2],
+    /// Whose the port is that its answers come to.
+    pub port: PortUse,
+    /// How long that port is to rest afterwards.
+    pub rest: Seconds,
 }
+
+/// What answers look like that come from a remote to an ENI, with the protocol and the VPC. IPv4 addresses are mapped.
+pub type Answers = (Ends<Ip6>, u8, Zone);
+
+/// The ports that rest: since when, and for how long.
+pub type Rests = BTreeMap<Answers, (Now, Seconds)>;
+
+/// How often flows towards a remote were refused because no port was to be had there, by their answers without a port.
+pub type Refusals = BTreeMap<Answers, u64>;
 
 /// One direction of a flow.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -138,7 +153,11 @@ pub struct WalkCounters {
 pub struct State {
     /// The flows.
     pub flows: Flows,
-    /// Entries that are no live flow's.
+    /// The ports that rest.
+    pub resting: Rests,
+    /// How often flows found no port, by remote.
+    pub refused: Refusals,
+    /// Entries that are no live flow's, and of no port that rests.
     pub strays: usize,
     /// Flows that were opened.
     pub opened: u64,
@@ -229,6 +248,8 @@ impl<K: Keyed> FlowImage<K> {
             idle: meta.idle,
             expected: if original_key.protocol() == TCP { meta.expected } else { 0 },
             shifts: meta.shifts,
+            port: meta.port,
+            rest: meta.rest,
         }
     }
 
@@ -252,6 +273,8 @@ impl<K: Keyed> FlowImage<K> {
             expected: self.expected,
             idle: self.idle,
             shifts: self.shifts,
+            port: self.port,
+            rest: self.rest,
             ..Meta::default()
         };
         let sides = [side(Side::Original, original), side(Side::Reply, reply)];
@@ -263,6 +286,18 @@ impl<K: Keyed> FlowImage<K> {
     pub fn way(&self) -> ([K; 2], [Option<InterfaceId>; 2]) {
         (self.keys, self.sides.map(|side| side.map(|side| side.hop.interface())))
     }
+}
+
+/// The port that a record keeps; `None` where it keeps none.
+#[must_use]
+pub fn rest<K: Key>(life: Life, [_, reply]: [K; 2], meta: Meta) -> Option<(Answers, (Now, Seconds))> {
+    (life.phase() == Phase::Resting).then(|| (answers(&reply), (life.seen(), meta.rest)))
+}
+
+/// What answers with this key are called.
+#[must_use]
+pub fn answers<K: Key>(reply: &K) -> Answers {
+    (reply.ends().mapped(), reply.protocol(), reply.zone())
 }
 
 impl State {

@@ -6,16 +6,17 @@ use nix::unistd::Pid;
 use std::collections::BTreeMap;
 use std::process::Command;
 use weir_dataplane::counters::{Hook, HookCounters};
-use weir_dataplane::flows::FlowId;
+use weir_dataplane::flows::{FlowId, Resting};
 use weir_dataplane::test_run::{Program, Runner};
 use weir_dataplane::{Sizes, Tables};
 use weir_path::Reason;
 use weir_path::addr::{IfIndex, Mac};
 use weir_path::flow::{Key, Key4, Key6, V4, V6};
 use weir_path::tables::NextHopId;
+use weir_path::time::{Now, Seconds};
 use weir_testkit::model::{sides, table};
 use weir_testkit::packets::{ETHERNET, SHORTEST_ON_TC, is_tagged, untagged};
-use weir_testkit::world::{Change, FlowImage, Flows, WalkCounters};
+use weir_testkit::world::{Answers, Change, FlowImage, Flows, Rests, WalkCounters};
 use weir_testkit::{End, Executor, Ran, State, Walk, World, town};
 
 /// Which kernel hook runs both walks.
@@ -174,7 +175,10 @@ impl Executor for Kernel {
         let v4 = table(tables.flow_states::<V4>().unwrap().iter().map(FlowImage::of).collect());
         let v6 = table(tables.flow_states::<V6>().unwrap().iter().map(FlowImage::of).collect());
         let entries = tables.flow_keys::<V4>().unwrap().len() + tables.flow_keys::<V6>().unwrap().len();
-        let strays = entries - sides(&v4) - sides(&v6);
+        let resting: Rests = tables.resting().iter().map(rest).collect();
+        let strays = entries.saturating_sub(sides(&v4) + sides(&v6) + resting.len());
+        let refused = tables.refused().unwrap().into_iter();
+        let refused = refused.map(|it| ((it.towards, it.protocol, it.zone), it.count)).collect();
         let next_hops = next_hops(tables);
         let mut walks = BTreeMap::new();
         for (hook, counted) in counters.hooks.into_iter().filter(|(_, counted)| counted.entered != 0) {
@@ -182,8 +186,13 @@ impl Executor for Kernel {
             walks.insert(walk, nonzero(&counted));
         }
         let (opened, ended, sent) = (counters.opened, counters.ended, counters.sent);
-        State { flows: Flows { v4, v6 }, strays, opened, ended, walks, next_hops, sent }
+        State { flows: Flows { v4, v6 }, resting, refused, strays, opened, ended, walks, next_hops, sent }
     }
+}
+
+fn rest(port: &Resting) -> (Answers, (Now, Seconds)) {
+    let Resting { reply, protocol, zone, since, rest, .. } = *port;
+    ((reply, protocol, zone), (since, rest))
 }
 
 fn next_hops(tables: &Tables) -> BTreeMap<NextHopId, Mac> {

@@ -17,7 +17,14 @@ pub(super) fn answered(before: &[u8], after: &[u8], why: Reason) -> Result<(), S
         Reason::AnsweredArp => arp(before, after),
         Reason::AnsweredNdp => advertisement(before, after),
         Reason::AnsweredEcho => turned(before, after).and_then(|()| as_right_as_before(before, after)),
-        Reason::AnsweredNoTarget | Reason::AnsweredNotAllowedOut if is_tcp => reset(before, after),
+        Reason::AnsweredNoTarget
+        | Reason::AnsweredNotAllowedOut
+        | Reason::AnsweredNoRoute
+        | Reason::AnsweredPortsExhausted
+            if is_tcp =>
+        {
+            reset(before, after)
+        }
         Reason::AnsweredReset => reset(before, after),
         _ => error(before, after),
     }
@@ -50,12 +57,12 @@ fn reset(before: &[u8], after: &[u8]) -> Result<(), String> {
     ends_with_itself(&is, after)
 }
 
-/// An error of the path's own: about TCP or UDP, to its sender, quoting what it sent.
+/// An error of the path's own: about TCP, UDP, or an echo request or its answer, to its sender, quoting what it sent.
 fn error(before: &[u8], after: &[u8]) -> Result<(), String> {
     let (was, is) = whole(before, after)?;
     ends_with_itself(&is, after)?;
     require(is.is_error(after), || "the answer is no error".to_owned())?;
-    let is_about = matches!(was.protocol, TCP | UDP) && !was.is_later;
+    let is_about = (matches!(was.protocol, TCP | UDP) || was.is_echo(before)) && !was.is_later;
     require(is_about, || "an error was made about what shows no ports".to_owned())?;
     let [[src, dst], [_, told]] = [was.addresses(before), is.addresses(after)];
     require(src == told, || "an error must go to the sender".to_owned())?;

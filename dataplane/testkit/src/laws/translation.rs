@@ -35,12 +35,17 @@ pub(super) fn as_right_as_before(before: &[u8], after: &[u8]) -> Result<(), Stri
     require(before == after, || format!("the checksums were off by {before:?} and are by {after:?}"))
 }
 
-/// Behind the ports only the checksum changes, and the longest segment that a SYN says; that never grows.
+/// Behind the ports, or an echo's identifier, only the checksum changes, and the longest segment that a SYN says; that never grows.
 fn nothing_else((was, before): (&Anatomy, &[u8]), (is, after): (&Anatomy, &[u8])) -> Result<(), String> {
     let [mut old, mut new] = [was.l4(before).to_vec(), is.l4(after).to_vec()];
     if !was.is_later {
-        let checksum = if was.protocol == TCP { 16 } else { 6 };
-        let free = [0..4, checksum..checksum + 2].into_iter().chain(longest_segment(was, &old));
+        let is_echo = was.is_echo(before);
+        let (ports, checksum) = match was.protocol {
+            TCP => (0..4, 16),
+            _ if is_echo => (4..6, 2),
+            _ => (0..4, 6),
+        };
+        let free = [ports, checksum..checksum + 2].into_iter().chain(longest_segment(was, &old));
         let [said, says] = [&old, &new]
             .map(|l4| longest_segment(was, l4).and_then(|at| bytes(l4, at.start)).map(u16::from_be_bytes));
         require(says <= said, || format!("the longest segment was {said:?} and is {says:?}"))?;
@@ -80,8 +85,8 @@ fn relayed((was, before): (&Anatomy, &[u8]), (is, after): (&Anatomy, &[u8])) -> 
     let [Some(quoted), Some(now)] = [&old, &new].map(|quoted| Anatomy::of(quoted)) else {
         return Err("an error must quote IP".to_owned());
     };
-    let is_first = !quoted.is_later && matches!(quoted.protocol, TCP | 17);
-    require(is_first, || "an error about anything but TCP and UDP was sent on".to_owned())?;
+    let is_first = !quoted.is_later && (matches!(quoted.protocol, TCP | 17) || quoted.is_echo(&old));
+    require(is_first, || "an error about anything but TCP, UDP and echo was sent on".to_owned())?;
     let [[old_src, _], [src, _]] = [quoted.addresses(&old), now.addresses(&new)];
     let [[_, old_dst], [_, dst]] = [was.addresses(before), is.addresses(after)];
     require(old_src == old_dst && src == dst, || "an error must go to whom it is about".to_owned())?;

@@ -184,9 +184,12 @@ impl Model {
     #[must_use]
     pub fn state(&self) -> State {
         let flows = Flows { v4: table(self.v4.images()), v6: table(self.v6.images()) };
-        let whole = sides(&flows.v4) + sides(&flows.v6);
+        let resting: BTreeMap<_, _> = self.v4.rests().into_iter().chain(self.v6.rests()).collect();
+        let known = sides(&flows.v4) + sides(&flows.v6) + resting.len();
         State {
-            strays: self.v4.entries() + self.v6.entries() - whole,
+            strays: (self.v4.entries() + self.v6.entries()).saturating_sub(known),
+            refused: self.v4.refusals().into_iter().chain(self.v6.refusals()).collect(),
+            resting,
             flows,
             opened: self.opened.get(),
             ended: self.ended.borrow().clone(),

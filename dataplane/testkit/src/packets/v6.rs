@@ -1,6 +1,6 @@
 //! IPv6 frames, as etherparse writes them.
 
-use super::{Body, ECHO, Party, ethernet, flag, tcp_header};
+use super::{Body, ECHO, Party, echo, ethernet, flag, tcp_header};
 use etherparse::{EtherType, Icmpv6Header, Icmpv6Type, IpNumber, Ipv6FlowLabel, Ipv6Header, UdpHeader};
 use weir_path::addr::Ip6;
 
@@ -12,6 +12,7 @@ pub struct Packet6 {
     hop_limit: u8,
     traffic_class: u8,
     flow_label: u32,
+    identifier: u16,
     payload: Vec<u8>,
     body: Body,
     /// Extension headers: the number of each, and its bytes but for the first, which names the next one.
@@ -31,6 +32,18 @@ pub fn udp6(from: Party<Ip6>, to: Party<Ip6>) -> Packet6 {
     packet6(from, to, Body::Udp { checksum: true }).payload(b"question")
 }
 
+/// An ICMPv6 echo request.
+#[must_use]
+pub fn echo_request6(from: Party<Ip6>, to: Party<Ip6>) -> Packet6 {
+    packet6(from, to, Body::EchoRequest).payload(b"are you there?")
+}
+
+/// An ICMPv6 echo reply.
+#[must_use]
+pub fn echo_reply6(from: Party<Ip6>, to: Party<Ip6>) -> Packet6 {
+    packet6(from, to, Body::EchoReply).payload(b"are you there?")
+}
+
 /// Any IPv6 packet.
 #[must_use]
 pub fn packet6(from: Party<Ip6>, to: Party<Ip6>, body: Body) -> Packet6 {
@@ -40,6 +53,7 @@ pub fn packet6(from: Party<Ip6>, to: Party<Ip6>, body: Body) -> Packet6 {
         hop_limit: 64,
         traffic_class: 0,
         flow_label: 0,
+        identifier: ECHO.id,
         payload: Vec::new(),
         body,
         extensions: Vec::new(),
@@ -57,6 +71,12 @@ impl Packet6 {
     #[must_use]
     pub fn ttl(self, hop_limit: u8) -> Self {
         Self { hop_limit, ..self }
+    }
+
+    /// With this identifier of an echo.
+    #[must_use]
+    pub fn identifier(self, identifier: u16) -> Self {
+        Self { identifier, ..self }
     }
 
     /// With this traffic class and flow label, of twenty bits.
@@ -209,8 +229,8 @@ impl Packet6 {
                 }
                 udp.to_bytes().to_vec()
             }
-            Body::EchoRequest => self.icmp(Icmpv6Type::EchoRequest(ECHO)),
-            Body::EchoReply => self.icmp(Icmpv6Type::EchoReply(ECHO)),
+            Body::EchoRequest => self.icmp(Icmpv6Type::EchoRequest(echo(self.identifier))),
+            Body::EchoReply => self.icmp(Icmpv6Type::EchoReply(echo(self.identifier))),
             &Body::Icmp { kind: [type_u8, code_u8], word: bytes5to8 } => {
                 self.icmp(Icmpv6Type::Unknown { type_u8, code_u8, bytes5to8 })
             }
