@@ -192,6 +192,7 @@ pub(crate) fn own_map(ebpf: &Ebpf, name: &str) -> Result<MapData, Error> {
     let (Map::Array(data)
     | Map::HashMap(data)
     | Map::LruHashMap(data)
+    | Map::LpmTrie(data)
     | Map::PerCpuArray(data)
     | Map::RingBuf(data)) = map
     else {
