@@ -4,6 +4,7 @@ use std::fmt::{Display, Write as _};
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
 
+use crate::connectors::Connector;
 use crate::ipv6::{GATEWAY6, OWN6, ROUTER6, SANDBOX6, VIP6};
 use crate::topology::{OWN, ROUTER, Testbed, UPLINK, VIP};
 
@@ -129,6 +130,8 @@ pub struct Config {
     pub answers_per_second: Option<u32>,
     /// The listeners.
     pub services: Vec<Service>,
+    /// How sandboxes open connections.
+    pub connectors: Vec<Connector>,
     /// Whatever else is to be in the file, as it is written there.
     pub more: String,
 }
@@ -146,6 +149,7 @@ impl Config {
             uplink: Vec::new(),
             answers_per_second: None,
             services,
+            connectors: Vec::new(),
             more: String::new(),
         }
     }
@@ -174,7 +178,8 @@ impl Config {
             let keys = self.timeouts.iter().map(|(key, seconds)| format!("{key} = {seconds}\n"));
             text += &format!("\n[timeouts]\n{}", keys.collect::<String>());
         }
-        if self.services.iter().any(|service| service.address.is_ipv6()) {
+        let speaks_v6 = self.connectors.iter().any(|it| it.families.v6);
+        if speaks_v6 || self.services.iter().any(|service| service.address.is_ipv6()) {
             text += &format!("\n[sandbox]\naddress6 = \"{SANDBOX6}\"\ngateway6 = \"{GATEWAY6}\"\n");
         }
         if let Some(answers) = self.answers_per_second {
@@ -182,7 +187,8 @@ impl Config {
         }
         text += "\n[[vpc]]\nname = \"prod\"\n";
         text += &self.uplink_toml();
-        self.services.iter().fold(text, |text, service| text + &service.toml(bed)) + &self.more
+        let text = self.services.iter().fold(text, |text, service| text + &service.toml(bed));
+        self.connectors.iter().fold(text, |text, connector| text + &connector.toml(bed)) + &self.more
     }
 
     fn uplink_toml(&self) -> String {

@@ -96,6 +96,13 @@ impl Counters {
         going_on.map(|reason| self.of(*reason)).sum()
     }
 
+    /// Packets that were dropped.
+    #[must_use]
+    pub fn dropped(&self) -> u64 {
+        let dropped = Reason::ALL.iter().filter(|reason| reason.class() == Class::Dropped);
+        dropped.map(|reason| self.of(*reason)).sum()
+    }
+
     /// Every reason that was given, over all hooks.
     #[must_use]
     pub fn reasons(&self) -> BTreeMap<String, u64> {

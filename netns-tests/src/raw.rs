@@ -1,11 +1,14 @@
 //! Packets that no well-behaved socket would send.
 
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, SocketAddrV4, SocketAddrV6};
 use std::os::fd::AsRawFd as _;
 
 use etherparse::PacketBuilder;
+use nix::errno::Errno;
+use nix::ifaddrs::getifaddrs;
 use nix::sys::socket::{
-    AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrIn, sendto, socket,
+    AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrIn, SockaddrIn6, SockaddrLike, sendto,
+    socket,
 };
 
 use crate::error::Error;
@@ -39,16 +42,37 @@ impl Segment {
             what: format!("build {self:?}"),
             source: std::io::Error::other(error.to_string()),
         })?;
-        let to = *self.to.ip();
-        netns
-            .enter(move || send(&packet, to))?
-            .map_err(Error::io(format!("send {self:?} from {}", netns.name())))
+        send(netns, packet, (*self.to.ip()).into())
     }
 }
 
-/// Sends an IPv4 packet, header included. The kernel adds the frame, nothing else.
-fn send(packet: &[u8], to: Ipv4Addr) -> nix::Result<()> {
-    let socket = socket(AddressFamily::Inet, SockType::Raw, SockFlag::SOCK_CLOEXEC, SockProtocol::Raw)?;
-    let to = SockaddrIn::from(SocketAddrV4::new(to, 0));
-    sendto(socket.as_raw_fd(), packet, &to, MsgFlags::empty()).map(drop)
+/// Sends an IP packet from a namespace, header included. The kernel adds the frame, and completes the header of IPv4.
+pub fn send(netns: &Netns, packet: Vec<u8>, to: IpAddr) -> Result<(), Error> {
+    let sent = netns.enter(move || match to {
+        IpAddr::V4(to) => send_by(AddressFamily::Inet, &packet, &SockaddrIn::from(SocketAddrV4::new(to, 0))),
+        IpAddr::V6(to) => {
+            send_by(AddressFamily::Inet6, &packet, &SockaddrIn6::from(SocketAddrV6::new(to, 0, 0, 0)))
+        }
+    })?;
+    sent.map_err(Error::io(format!("send a packet to {to} from {}", netns.name())))
+}
+
+fn send_by(family: AddressFamily, packet: &[u8], to: &impl SockaddrLike) -> nix::Result<()> {
+    let socket = socket(family, SockType::Raw, SockFlag::SOCK_CLOEXEC, SockProtocol::Raw)?;
+    sendto(socket.as_raw_fd(), packet, to, MsgFlags::empty()).map(drop)
+}
+
+/// Sends a frame out of a device of a namespace, as it is.
+pub fn send_frame(netns: &Netns, device: &str, frame: Vec<u8>) -> Result<(), Error> {
+    let name = device.to_owned();
+    let sent = netns.enter(move || {
+        // The header is in the frame, so all that matters of the address is the device.
+        let devices = getifaddrs()?.filter(|it| it.interface_name == name);
+        let address = devices.filter_map(|it| it.address?.as_link_addr().copied()).next();
+        let address = address.ok_or(Errno::ENODEV)?;
+        let family = AddressFamily::Packet;
+        let socket = socket(family, SockType::Raw, SockFlag::SOCK_CLOEXEC, SockProtocol::EthAll)?;
+        sendto(socket.as_raw_fd(), &frame, &address, MsgFlags::empty()).map(drop)
+    })?;
+    sent.map_err(Error::io(format!("send a frame out of {device} of {}", netns.name())))
 }

@@ -1,6 +1,7 @@
 //! What the machine must have. A missing piece is an error with its name, never a skipped test.
 
 use std::env;
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
@@ -12,7 +13,7 @@ use crate::error::Error;
 pub const BPFFS: &str = "/sys/fs/bpf";
 
 /// Programs that are run, with the Debian package each comes from.
-const PROGRAMS: [(&str, &str); 13] = [
+const PROGRAMS: [(&str, &str); 19] = [
     ("ip", "iproute2"),
     ("ethtool", "ethtool"),
     ("nsenter", "util-linux"),
@@ -26,6 +27,12 @@ const PROGRAMS: [(&str, &str); 13] = [
     ("dnsmasq", "dnsmasq-base"),
     ("iperf3", "iperf3"),
     ("nft", "nftables"),
+    ("psql", "postgresql"),
+    ("redis-server", "redis-server"),
+    ("redis-cli", "redis-tools"),
+    ("sshd", "openssh-server"),
+    ("ssh", "openssh-client"),
+    ("ssh-keygen", "openssh-client"),
 ];
 
 /// Says the first thing that is missing.
@@ -66,6 +73,16 @@ pub fn weir_binary() -> Result<PathBuf, Error> {
             by_hand: "cargo build -p weir-controller --bins".into(),
         },
     )
+}
+
+/// The folder of PostgreSQL's own programs, which Debian keeps out of the path: of the newest version that is there.
+pub fn postgresql() -> Result<PathBuf, Error> {
+    let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
+    let folders = versions.map(|version| version.path().join("bin"));
+    folders.filter(|folder| folder.join("initdb").is_file()).max().ok_or_else(|| Error::Missing {
+        what: "the program `initdb`".into(),
+        by_hand: "apt-get install -y --no-install-recommends postgresql".into(),
+    })
 }
 
 fn find(program: &str) -> Option<PathBuf> {

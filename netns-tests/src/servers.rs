@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{self, Read as _, Write as _};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,6 +17,9 @@ use crate::waiting::{PATIENCE, until};
 
 /// Where nginx listens in a sandbox.
 pub const HTTP_PORT: u16 = 8080;
+
+/// Where nginx writes down who came.
+const VISITORS: &str = "visitors.log";
 
 /// Where echo servers listen in a sandbox.
 pub const ECHO_PORT: u16 = 7007;
@@ -82,13 +85,20 @@ fn nginx_config(name: &str, home: &Path, dir: &Path) -> String {
         .collect();
     format!(
         "daemon off;\nmaster_process off;\npid {home}/nginx.pid;\nevents {{ worker_connections 1024; }}\n\
-         http {{\n  access_log off;\n{temp_paths}  server {{\n    listen {HTTP_PORT} backlog=1024;\n    \
+         http {{\n  log_format who '$remote_addr';\n  access_log {home}/{VISITORS} who;\n{temp_paths}  server {{\n    listen {HTTP_PORT} backlog=1024;\n    \
          listen [::]:{HTTP_PORT} backlog=1024;\n    \
          location / {{ default_type text/plain; return 200 \"{name}\\n\"; }}\n    \
          location /files/ {{ root {dir}; }}\n  }}\n}}\n",
         home = home.display(),
         dir = dir.display(),
     )
+}
+
+/// Who came to the nginx of a namespace, each as often as it did. It writes that down once it has answered.
+pub fn visitors(netns: &Netns, dir: &Path) -> Result<Vec<IpAddr>, Error> {
+    let log = dir.join(format!("nginx-{}", netns.name())).join(VISITORS);
+    let text = fs::read_to_string(&log).map_err(Error::file("read", &log))?;
+    Ok(text.lines().filter_map(|line| line.parse().ok()).collect())
 }
 
 /// A server that sends back what it gets.

@@ -118,13 +118,16 @@ impl Weir {
         Ok(())
     }
 
+    /// What a command that shows something prints as JSON, which works beside a dead daemon as well.
+    pub fn shown(&self, words: &[&str]) -> Result<serde_json::Value, Error> {
+        process::json(self.command(words).args(["-o", "json"]))
+    }
+
     /// `weir get counters`, which works beside a dead daemon as well.
     pub fn counters(&self) -> Result<Counters, Error> {
-        let mut command = self.command(&["get", "counters", "-o", "json"]);
-        let line = process::shown(&command);
-        let printed = process::json(&mut command)?;
+        let printed = self.shown(&["get", "counters"])?;
         Counters::read(&printed).ok_or_else(|| Error::Output {
-            command: line,
+            command: "weir get counters -o json".into(),
             why: "not the fields that counters have".into(),
             output: printed.to_string(),
         })
@@ -132,11 +135,9 @@ impl Weir {
 
     /// `weir get flows`, which works beside a dead daemon as well.
     pub fn flows(&self) -> Result<Vec<Flow>, Error> {
-        let mut command = self.command(&["get", "flows", "-o", "json"]);
-        let line = process::shown(&command);
-        let printed = process::json(&mut command)?;
+        let printed = self.shown(&["get", "flows"])?;
         serde_json::from_value(printed.clone()).map_err(|error| Error::Output {
-            command: line,
+            command: "weir get flows -o json".into(),
             why: error.to_string(),
             output: printed.to_string(),
         })

@@ -128,9 +128,6 @@ impl Ip6 {
 
 /// What the path asks of an address, of either family.
 pub trait Address: Copy + Eq + Default + fmt::Debug {
-    /// Nobody's.
-    const NONE: Self;
-
     /// Whether packets may come from this address: one machine's, and not this one's.
     fn may_be_source(self) -> bool;
 
@@ -152,8 +149,6 @@ pub trait Address: Copy + Eq + Default + fmt::Debug {
 }
 
 impl Address for Ip4 {
-    const NONE: Self = Self::ALL_ZEROS;
-
     #[inline(always)]
     fn may_be_source(self) -> bool {
         Self::may_be_source(self)
@@ -171,10 +166,11 @@ impl Address for Ip4 {
         Self(last)
     }
 
-    /// 169.254.0.0/16 (RFC 3927), which 169.254.169.254 is an address of.
+    /// 169.254.0.0/16 (RFC 3927), which 169.254.169.254 is an address of, 100.100.100.200 and 168.63.129.16.
     #[inline(always)]
     fn is_links_own(self) -> bool {
-        self.to_bits() >> 16 == 0xa9fe
+        let number = self.to_bits();
+        number >> 16 == 0xa9fe || number == 0x6464_64c8 || number == 0xa83f_8110
     }
 
     #[inline(always)]
@@ -189,8 +185,6 @@ impl Address for Ip4 {
 }
 
 impl Address for Ip6 {
-    const NONE: Self = Self::ALL_ZEROS;
-
     /// Not unspecified, loopback, IPv4-mapped or multicast (RFC 4291 sections 2.5.2, 2.5.3, 2.5.5 and 2.7).
     #[inline(always)]
     fn may_be_source(self) -> bool {
@@ -208,12 +202,12 @@ impl Address for Ip6 {
         mapped
     }
 
-    /// fe80::/10 (RFC 4291 section 2.5.6), and fd00:ec2::/32.
+    /// fe80::/10 (RFC 4291 section 2.5.6), fd00:ec2::/32 and fd20:ce::/32.
     #[inline(always)]
     fn is_links_own(self) -> bool {
         let [[first, ..], _]: [[[u8; 4]; 2]; 2] = transmute!(self);
         let first = u32::from_be_bytes(first);
-        first >> 22 == 0xfe80 >> 6 || first == 0xfd00_0ec2
+        first >> 22 == 0xfe80 >> 6 || first == 0xfd00_0ec2 || first == 0xfd20_00ce
     }
 
     #[inline(always)]

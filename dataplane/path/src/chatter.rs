@@ -71,7 +71,11 @@ impl Chatter for V6 {
         if home.is_eni() && said.has_mac && speaker == home.gateway6 {
             learn(t, NextHopId::gateway6(home.egress.id), said.mac);
         }
-        if said.is_told || !frame.src.is_unicast() {
+        if said.is_told {
+            // A host that forwards would do so with what is for an address that it hasn't, and report that it can't.
+            return Some(Err(Reason::IcmpIgnored));
+        }
+        if !frame.src.is_unicast() {
             return Some(Err(Reason::OtherAddress));
         }
         Some(answer::ndp::advertise(p, home, frame, &ip, &said))

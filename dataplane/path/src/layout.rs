@@ -35,7 +35,8 @@ pub const MAX_SOURCES_IN_CONNECTOR: u32 = 32;
 /// Most routes in one configuration, all VPCs together.
 pub const MAX_ROUTES: u32 = 4_096;
 /// One flow in so many can have a remote whose ports are kept in a set. A remote is given one when about a third of an
-/// address's ports are in use towards it, so this is far more than can come about.
+/// address's ports are in use towards it: of all ports that is five times as many flows. Where addresses may use few
+/// ports, sets can run out; then ports are found at random.
 pub const FLOWS_A_PORT_SET: u32 = 4_096;
 /// Remotes of each family that refusals are counted for; the one that was refused least recently makes way.
 pub const MAX_REFUSED: u32 = 1_024;
@@ -81,6 +82,8 @@ pub const PORT_SET_LIFE: u32 = FULL_BLOCKS + 16;
 pub const PORT_SET_USED: u32 = PORT_SET_LIFE + 1;
 /// Where the time lies at which it was made, as a [`crate::time::Now`].
 pub const PORT_SET_BORN: u32 = PORT_SET_LIFE + 2;
+/// Where the word lies that says for which of an address's ports it was made.
+pub const PORT_SET_RUN: u32 = PORT_SET_LIFE + 3;
 /// Where the key of the remote begins.
 pub const PORT_SET_KEY: u32 = PORT_SET_LIFE + 8;
 

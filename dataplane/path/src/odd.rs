@@ -125,7 +125,7 @@ fn later<F: Steps, P: Packet, T: Tables + Flows<F>>(
     if ip.total_len() > out.mtu as usize {
         return Err(Reason::TooBig);
     }
-    let leaving = departure_asking::<F, T>(t, &way, out, from)?;
+    let leaving = departure_asking::<F, T>(t, &way, out, from, false)?;
     retag(p, out.vlan)?;
     identify::<F, P>(p, ip, [sport, dport], [way.to.sport, way.to.dport])?;
     translate::apply_to_header::<F, P>(p, ip, &way.to, &leaving)?;

@@ -67,7 +67,7 @@ fn query<F: Steps, P: Packet, T: Tables + Flows<F>>(
     if !fits(p, &ip, &segment, out) {
         return Ok(F::TELL);
     }
-    let leaving = departure_asking::<F, T>(t, &way, out, from).map_err(Err)?;
+    let leaving = departure_asking::<F, T>(t, &way, out, from, found.is_unused::<F>()).map_err(Err)?;
     retag(p, out.vlan).map_err(Err)?;
     translate::apply_to_query::<F, P>(p, &ip, &segment, &way.to, &leaving).map_err(Err)?;
     let is_first = found.count::<F>(p.segments(), ip.total_len(), &segment) && found.is_original();

@@ -95,6 +95,8 @@ reasons! {
         AnsweredTooBig "answered_too_big",
         /// From a slot, a new connection, but every port of its connector's addresses is in use towards the remote, and the sandbox was told: by a RST, or by ICMP's "host unreachable".
         AnsweredPortsExhausted "answered_ports_exhausted",
+        /// From a slot, a new connection, but no more flows fit, and the sandbox was told: by a RST, or by ICMP's "host unreachable".
+        AnsweredNoRoom "answered_no_room",
         /// From a slot, a new connection to where its VPC has no route to, and the sandbox was told: by a RST, or by ICMP's "network unreachable".
         AnsweredNoRoute "answered_no_route",
         /// Nobody serves the listener, and the sender was told: by a RST, or by ICMP's "port unreachable".

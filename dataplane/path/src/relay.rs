@@ -51,7 +51,7 @@ fn relay<F: Steps, P: Packet, T: Tables + Flows<F>>(p: &mut P, t: &T, from: From
     // The other end reports for itself, or a router on the way does.
     let src = if ip.src == quoted.dst { way.to.src } else { ip.src };
     let outer = Ends { src, ..way.to };
-    let leaving = departure_asking::<F, T>(t, &way, out, from)?;
+    let leaving = departure_asking::<F, T>(t, &way, out, from, false)?;
     retag(p, out.vlan)?;
     translate::apply_to_error::<F, P>(p, &ip, &quoted, [&way.to, &outer], &leaving)?;
     let why = match from {

@@ -4,7 +4,7 @@ use crate::answer;
 use crate::answer::error::Message;
 use crate::flow::follow::{Way, find};
 use crate::flow::store::Flows;
-use crate::outbound;
+use crate::outbound::Refusal;
 use crate::packet::Packet;
 use crate::query;
 use crate::reason::{Reason, Verdict};
@@ -32,6 +32,8 @@ enum Obstacle {
     NotAllowedOut,
     NoRoute,
     PortsExhausted,
+    TableFull,
+    HalfOpenFull,
 }
 
 impl Obstacle {
@@ -45,6 +47,8 @@ impl Obstacle {
             Self::NotAllowedOut => [Reason::AnsweredNotAllowedOut, Reason::NotAllowedOut],
             Self::NoRoute => [Reason::AnsweredNoRoute, Reason::NoRoute],
             Self::PortsExhausted => [Reason::AnsweredPortsExhausted, Reason::PortsExhausted],
+            Self::TableFull => [Reason::AnsweredNoRoom, Reason::FlowTableFull],
+            Self::HalfOpenFull => [Reason::AnsweredNoRoom, Reason::HalfOpenFull],
         }
     }
 
@@ -57,7 +61,7 @@ impl Obstacle {
             Self::NoTarget => F::PORT_UNREACHABLE,
             Self::NotAllowedOut => F::PROHIBITED,
             Self::NoRoute => F::NO_ROUTE,
-            Self::PortsExhausted => F::HOST_UNREACHABLE,
+            Self::PortsExhausted | Self::TableFull | Self::HalfOpenFull => F::HOST_UNREACHABLE,
         }
     }
 
@@ -70,7 +74,9 @@ impl Obstacle {
             2 => Self::NoTarget,
             3 => Self::NotAllowedOut,
             4 => Self::NoRoute,
-            _ => Self::PortsExhausted,
+            5 => Self::PortsExhausted,
+            6 => Self::TableFull,
+            _ => Self::HalfOpenFull,
         }
     }
 }
@@ -129,7 +135,7 @@ fn obstacle<F: Steps, P: Packet, T: Tables + Flows<F>>(
         }
         return Ok(match from {
             From::Uplink => (Obstacle::NoTarget, 0),
-            From::Slot => (refusal::<F, T>(t, here, ip), 0),
+            From::Slot => (refused::<F, T>(t)?, 0),
         });
     };
     let way: Way<F::Address> = found.way::<F>();
@@ -143,13 +149,20 @@ fn obstacle<F: Steps, P: Packet, T: Tables + Flows<F>>(
     Ok((Obstacle::TooBig, out.mtu))
 }
 
-/// Why a sandbox's flow was not opened.
+/// Why a sandbox's flow was not opened, as the step before noted it.
+///
+/// # Errors
+/// [`Reason::RaceLost`]: it was, and ended meanwhile.
 #[inline(always)]
-fn refusal<F: Steps, T: Tables + Flows<F>>(t: &T, here: &Interface, ip: &Ip<F::Address>) -> Obstacle {
-    let half = t.live();
-    match outbound::allowed::<F, T>(t, half, here, ip) {
-        Err(_) => Obstacle::NotAllowedOut,
-        Ok(connector) if !outbound::has_route::<F, T>(t, half, connector, ip.dst) => Obstacle::NoRoute,
-        Ok(_) => Obstacle::PortsExhausted,
-    }
+fn refused<F: Steps, T: Tables + Flows<F>>(t: &T) -> Result<Obstacle, Reason> {
+    let refusal = t.asked(|asked| asked.refusal()).unwrap_or(Refusal::NONE);
+    t.ask(|asked| asked.forget_refusal());
+    Ok(match refusal {
+        Refusal::NOT_ALLOWED => Obstacle::NotAllowedOut,
+        Refusal::NO_ROUTE => Obstacle::NoRoute,
+        Refusal::PORTS_EXHAUSTED => Obstacle::PortsExhausted,
+        Refusal::TABLE_FULL => Obstacle::TableFull,
+        Refusal::HALF_OPEN_FULL => Obstacle::HalfOpenFull,
+        _ => return Err(Reason::RaceLost),
+    })
 }

@@ -75,18 +75,22 @@ pub(crate) fn departure<A, T: Tables>(t: &T, way: &Way<A>, out: &Interface) -> R
 
 /// The same for a packet that the kernel may help with, where the station is not known: it asks the link, and keeps the
 /// packet meanwhile, as it does for any machine's. It knows nothing of Weir's VLANs.
+///
+/// Each flow's first packet may make the kernel remember a neighbour, of which it has few for all the machine: so those
+/// are limited in number, by ENI.
 #[inline(always)]
 pub(crate) fn departure_asking<F: Network, T: Tables>(
     t: &T,
     way: &Way<F::Address>,
     out: &Interface,
     from: From,
+    is_first: bool,
 ) -> Result<Departure, Reason> {
     let known = departure(t, way, out);
     if from == From::Uplink || known.is_ok() {
         return known;
     }
-    if out.vlan != VlanTag::NONE {
+    if out.vlan != VlanTag::NONE || is_first && !t.may_answer(out) {
         return Err(Reason::NextHopUnresolved);
     }
     let dst = way.to.dst;

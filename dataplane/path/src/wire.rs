@@ -101,6 +101,8 @@ pub mod protocol {
     pub const DESTINATION: u8 = 60;
     /// ICMPv6.
     pub const ICMPV6: u8 = 58;
+    /// No packet's (IANA: reserved). What holds a UDP port for all remotes is kept under it.
+    pub const MAPPING: u8 = 255;
 }
 
 /// TCP's control bits (RFC 9293 section 3.1).

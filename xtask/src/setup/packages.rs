@@ -47,6 +47,19 @@ const PACKAGES: &[Package] = &[
     package("bind9-dnsutils", Scope::Everything, "`dig`: questions whose answers come in fragments"),
     package("dnsmasq-base", Scope::Everything, "answers them in a sandbox"),
     package("iperf3", Scope::Everything, "as much traffic as fits, with packets of every size"),
+    package("postgresql", Scope::Everything, "a database in a VPC, which sandboxes ask by `psql`"),
+    package("redis-server", Scope::Everything, "another one"),
+    package("redis-tools", Scope::Everything, "`redis-cli`, which asks it"),
+    package("openssh-server", Scope::Everything, "connections that are idle for long"),
+    package("openssh-client", Scope::Everything, "`ssh`, which opens them, and `ssh-keygen`"),
+];
+
+/// What packages would start at the next boot. The tests start their own, and this machine did not ask for any.
+const SERVICES: &[(&str, &str)] = &[
+    ("nginx-light", "nginx"),
+    ("postgresql", "postgresql"),
+    ("redis-server", "redis-server"),
+    ("openssh-server", "ssh"),
 ];
 
 pub(super) fn are_installed(_: &Workspace, scope: Scope) -> Found {
@@ -71,9 +84,10 @@ pub(super) fn install(_: &Workspace, scope: Scope) -> Result<(), Error> {
             .args(&missing),
     );
     drop(no_services);
-    if missing.contains(&"nginx-light") && Path::new("/run/systemd/system").exists() {
-        // The tests start their own; this machine did not ask for a web server at its next boot.
-        shell::run(Command::new("systemctl").args(["disable", "--quiet", "nginx"]))?;
+    if Path::new("/run/systemd/system").exists() {
+        for (_, service) in SERVICES.iter().filter(|(package, _)| missing.contains(package)) {
+            shell::run(Command::new("systemctl").args(["disable", "--quiet", service]))?;
+        }
     }
     installed
 }
@@ -191,6 +205,13 @@ mod tests {
         names.sort_unstable();
         names.dedup();
         assert_eq!(names.len(), PACKAGES.len());
+    }
+
+    #[test]
+    fn services_are_of_packages_in_the_list() {
+        for (package, _) in SERVICES {
+            assert!(PACKAGES.iter().any(|it| it.name == *package), "{package}");
+        }
     }
 
     #[test]

@@ -4,6 +4,10 @@ use super::store::{EntryCell, Flows, RecordCell, Word};
 use super::{Counts, Family, Life, Phase, PortUse, RecordId, Side, Stamp, ports, room, state};
 use crate::tables::Clock;
 use crate::time::Seconds;
+use crate::verifier::rolled;
+
+/// How often a stamp is tried that other CPUs move at the same moment: as often as a few of them can.
+const STAMP_TRIES: u32 = 8;
 
 macro_rules! ends {
     ($($(#[doc = $doc:literal])+ $variant:ident $name:literal,)+) => {
@@ -125,7 +129,7 @@ fn clear_away<F: Family, T: Flows<F>>(t: &T, id: RecordId, record: T::Record, po
 fn wipe<F: Family, T: Flows<F>>(t: &T, record: T::Record, side: Side) -> Counts {
     let Some(entry) = t.find_side(record, side) else { return Counts::default() };
     // A run that follows the flow may be moving the stamp, once in a second at most.
-    for _ in 0..2 {
+    for _ in rolled(STAMP_TRIES) {
         if entry.stamp().swap(entry.stamp().load(), Stamp::WIPED.0) {
             break;
         }

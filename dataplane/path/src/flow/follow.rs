@@ -4,7 +4,7 @@ use super::end::{End, end};
 use super::state::{self, Heard, Move};
 use super::store::{EntryCell, Flows, RecordCell, Word};
 use super::{Ends, Family, Hop, Key, Life, Meta, Phase, PortUse, Side, Stamp, room};
-use crate::addr::Mac;
+use crate::addr::{InterfaceId, Mac};
 use crate::packet::Packet;
 use crate::tables::Tables;
 use crate::time::Now;
@@ -56,6 +56,15 @@ impl<E> Found<E> {
     #[inline(always)]
     pub const fn is_original(&self) -> bool {
         matches!(self.stamp.side(), Side::Original)
+    }
+
+    /// Whether no packet of the direction was carried yet.
+    #[inline(always)]
+    pub fn is_unused<F: Family>(&self) -> bool
+    where
+        E: EntryCell<F>,
+    {
+        self.entry.counts().packets == 0
     }
 
     /// Where the direction leads. To be believed only if it [`Self::is_still_its_flows`] afterwards.
@@ -159,10 +168,19 @@ pub fn answer_to<F: Family, T: Tables + Flows<F>>(t: &T, found: &Found<T::Entry>
         let was_back = back.hop();
         let is_its_turn = found.entry.hop() == is && is_of_the_flow(Stamp(back.stamp().load()));
         let to = if record.meta().port == PortUse::NONE { from } else { from.by(was_back.interface()) };
-        if was_back.next_hop().is_some() || !is_its_turn || back.swap_hop(was_back, to) {
+        // A station is known on its own link alone.
+        let is_on_its_link = to == from || are_on_one_link(t, to.interface(), from.interface());
+        if was_back.next_hop().is_some() || !is_its_turn || !is_on_its_link || back.swap_hop(was_back, to) {
             return;
         }
     }
+}
+
+/// Whether two interfaces send to the same stations.
+#[inline(always)]
+fn are_on_one_link<T: Tables>(t: &T, one: InterfaceId, other: InterfaceId) -> bool {
+    let (Some(one), Some(other)) = (t.interface(one), t.interface(other)) else { return false };
+    one.egress.ifindex == other.egress.ifindex && one.vlan == other.vlan
 }
 
 /// What a packet says that its flow may have to know.
@@ -247,29 +265,46 @@ fn touch<F: Family, T: Tables + Flows<F>>(
     Touched::GoesOn
 }
 
-/// Keeps the mapping alive that a flow's port is of: it hears what its flows hear.
+/// Keeps the mapping alive that a flow's port is of.
 #[inline(never)]
 fn keep_mapping<F: Family, T: Tables + Flows<F>>(t: &T, stamp: Stamp) {
     let Some(record) = t.record(stamp.record()) else { return };
     if record.meta().port != PortUse::MAPPED {
         return;
     }
-    let phase = Life(record.life().load()).phase();
-    let key = record.key(Side::Original);
-    let Some(mapping) = find::<F, T>(t, &key.mapping()) else { return };
-    let Some(held) = t.record(mapping.stamp.record()) else { return };
+    let is_answered = matches!(Life(record.life().load()).phase(), Phase::Established);
+    if let Some(mapping) = find::<F, T>(t, &record.key(Side::Original).mapping()) {
+        hold::<F, T>(t, &mapping, is_answered);
+    }
+}
+
+/// Lets a mapping hear what one of its flows hears: it lives on, and is established once one of them is.
+#[inline(always)]
+pub(crate) fn hold<F: Family, T: Tables + Flows<F>>(t: &T, mapping: &Found<T::Entry>, is_answered: bool) {
+    let id = mapping.stamp.record();
+    let Some(record) = t.record(id) else { return };
     for _ in rolled(TRIES) {
-        let life = Life(held.life().load());
-        let is_its = life.incarnation() == mapping.stamp.incarnation() && life.phase().is_live();
-        let is_answered = phase == Phase::Established || life.phase() == Phase::Established;
-        let next =
-            life.in_phase(if is_answered { Phase::Established } else { life.phase() }).seen_at(t.now());
-        if !is_its || held.life().swap(life.0, next.0) {
-            if is_its && life.phase().is_half_open() && is_answered {
-                room::leave_place(t, mapping.stamp.record(), life.incarnation(), &held.meta());
+        let life = Life(record.life().load());
+        if life.incarnation() != mapping.stamp.incarnation() || !life.phase().is_live() {
+            return;
+        }
+        let phase = if is_answered { Phase::Established } else { life.phase() };
+        if record.life().swap(life.0, life.in_phase(phase).seen_at(t.now()).0) {
+            if life.phase().is_half_open() && is_answered {
+                room::leave_place(t, id, life.incarnation(), &record.meta());
             }
             return;
         }
+    }
+}
+
+/// Ends a flow that was found, for this reason.
+#[inline(always)]
+pub(crate) fn give_up<F: Family, T: Tables + Flows<F>>(t: &T, found: &Found<T::Entry>, why: End) {
+    let Some(record) = t.record(found.stamp.record()) else { return };
+    let life = Life(record.life().load());
+    if life.incarnation() == found.stamp.incarnation() {
+        end(t, found.stamp.record(), life, why);
     }
 }
 

@@ -2,6 +2,7 @@
 
 use crate::addr::{Address, Ip4, Ip6, L4Port, Zone};
 use crate::hash::{HashKey, siphash_2_4_of};
+use crate::wire::protocol;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned, transmute, transmute_ref};
 
 /// The addresses and ports of a packet: what it shows, or what it is to become.
@@ -65,8 +66,8 @@ pub trait Key: Copy + Eq + Default + core::fmt::Debug {
     /// The address space that the addresses belong to.
     fn zone(&self) -> Zone;
 
-    /// The key of what holds the port that packets with this one leave from, whatever the remote: of a flow whose
-    /// remote is zero.
+    /// The key of what holds the port that packets with this one leave from, whatever the remote: its remote is zero, and
+    /// its protocol is no packet's.
     fn mapping(&self) -> Self;
 
     /// Whether this is the same key, compared in whole words.
@@ -124,7 +125,7 @@ macro_rules! key {
             #[inline(always)]
             fn mapping(&self) -> Self {
                 let ends = Ends { dst: <$Address>::ALL_ZEROS, dport: L4Port([0; 2]), ..self.ends };
-                Self { ends, ..*self }
+                Self::new(ends, protocol::MAPPING, self.zone())
             }
 
             #[inline(always)]
@@ -185,6 +186,7 @@ const _: () = {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::protocol;
     use zerocopy::IntoBytes;
 
     fn each_byte_counts<K: Key + IntoBytes + FromBytes>() {

@@ -19,7 +19,7 @@ use super::store::{Flows, PortCells, PortSetId, PortSetRef, RecordCell, RoomWord
 use super::{Family, Hop, Side};
 use crate::addr::L4Port;
 use crate::hash::scale;
-use crate::layout::{FULL_BLOCKS, PORT_SET_BORN, PORT_SET_LIFE, PORT_SET_USED};
+use crate::layout::{FULL_BLOCKS, PORT_SET_BORN, PORT_SET_LIFE, PORT_SET_RUN, PORT_SET_USED};
 use crate::tables::{PortBlock, Source, Tables};
 use crate::time::Now;
 use crate::verifier::rolled;
@@ -31,9 +31,7 @@ const GUESSES: u32 = 4;
 const LOOKS: u32 = 512;
 /// How many words of sixty-four blocks there are.
 const GROUPS: u32 = 16;
-/// A set is taken away where fewer of its bits are set, a sixteenth of all, ...
-const FEW: i64 = 4_096;
-/// ... and it is older than this, in eighths of a second.
+/// A set of which few bits are set is taken away only if it is older than this, in eighths of a second.
 const YOUNG: u32 = 60 * Now::IN_A_SECOND;
 /// How often a word is tried that other CPUs change at the same moment.
 const TRIES: u32 = 4;
@@ -66,14 +64,26 @@ pub enum Search {
 
 /// Whether all ports of the address are known to be in use towards the draft's remote. Its port must be zero.
 #[inline(always)]
-pub fn are_exhausted<F: Family, T: Flows<F>>(t: &T, record: T::Record) -> bool {
+pub fn are_exhausted<F: Family, T: Flows<F>>(t: &T, record: T::Record, source: &Source) -> bool {
     let known = t.ports_towards(record);
     let Some(set) = t.ports(known.id()) else { return false };
     let mut full = u64::MAX;
     for group in rolled(GROUPS) {
         full &= set.word(FULL_BLOCKS + group).load();
     }
-    full == u64::MAX && known.is_of(set.word(PORT_SET_LIFE).load())
+    full == u64::MAX && known.is_of(set.word(PORT_SET_LIFE).load()) && is_for(set, source)
+}
+
+/// Whether a set was made for the ports that the address may use now.
+#[inline(always)]
+fn is_for(set: impl PortCells, source: &Source) -> bool {
+    set.word(PORT_SET_RUN).load() == run(source)
+}
+
+/// Which ports an address may use, in a word.
+#[inline(always)]
+const fn run(source: &Source) -> u64 {
+    (source.first.0 as u64) << 16 | source.blocks as u64
 }
 
 /// What a drafted flow wants a port of.
@@ -99,6 +109,9 @@ pub fn enter<F: Family, T: Tables + Flows<F>>(
 ) -> Search {
     let record = draft.record();
     wanted.known = t.ports_towards(record);
+    if wanted.known != PortSetRef::NONE && is_outdated::<F, T>(t, wanted) {
+        wanted.known = PortSetRef::NONE;
+    }
     if wanted.known == PortSetRef::NONE {
         let guessed = guess::<F, T>(t, draft, wanted);
         if guessed != Search::NotFound {
@@ -108,6 +121,19 @@ pub fn enter<F: Family, T: Tables + Flows<F>>(
         wanted.known = obtain::<F, T>(t, record, wanted.source);
     }
     search::<F, T>(t, draft, wanted)
+}
+
+/// Whether the set was made for other ports than the address may use now. Then it is taken away.
+#[inline(always)]
+fn is_outdated<F: Family, T: Flows<F>>(t: &T, wanted: &Wanted<'_>) -> bool {
+    let id = wanted.known.id();
+    let Some(set) = t.ports(id) else { return true };
+    let life = set.word(PORT_SET_LIFE).load();
+    let is_outdated = wanted.known.is_of(life) && !is_for(set, wanted.source);
+    if is_outdated {
+        take_away::<F, T>(t, id, set, life);
+    }
+    is_outdated
 }
 
 /// Tries a few random ports.
@@ -267,8 +293,10 @@ fn obtain<F: Family, T: Tables + Flows<F>>(t: &T, record: T::Record, source: &So
     let free = set.word(PORT_SET_LIFE).load();
     let life = (free >> 32 << 32).wrapping_add(IN_USE);
     wipe::<F, T>(set, source);
-    set.word(PORT_SET_BORN).clear(u64::MAX);
-    set.word(PORT_SET_BORN).add(u64::from(t.now().0));
+    for (nth, is) in [(PORT_SET_BORN, u64::from(t.now().0)), (PORT_SET_RUN, run(source))] {
+        set.word(nth).clear(u64::MAX);
+        set.word(nth).set(is);
+    }
     set.word(PORT_SET_LIFE).swap(free, life);
     let made = PortSetRef::new(id, life);
     if t.enter_ports(record, made) {
@@ -346,11 +374,18 @@ fn give<F: Family, T: Flows<F>>(t: &T, id: PortSetId, set: T::Ports) {
 pub fn tend<F: Family, T: Tables + Flows<F>>(t: &T, id: PortSetId, now: Now) {
     let Some(set) = t.ports(id) else { return };
     let life = set.word(PORT_SET_LIFE).load();
-    let is_few = (set.word(PORT_SET_USED).load() as i64) < FEW;
+    // A sixteenth of the ports that the address may use.
+    let few = (set.word(PORT_SET_RUN).load() & 0xffff) * u64::from(PortBlock::PORTS) / 16;
+    let is_few = (set.word(PORT_SET_USED).load() as i64) < few as i64;
     let is_young = now.since(Now(set.word(PORT_SET_BORN).load() as u32)) < YOUNG;
-    if life & IN_USE == 0 || !is_few || is_young {
-        return;
+    if life & IN_USE != 0 && is_few && !is_young {
+        take_away::<F, T>(t, id, set, life);
     }
+}
+
+/// Takes a set away, if its life is still this one.
+#[inline(always)]
+fn take_away<F: Family, T: Flows<F>>(t: &T, id: PortSetId, set: T::Ports, life: u64) {
     if set.word(PORT_SET_LIFE).swap(life, life.wrapping_add(IN_USE)) {
         t.remove_ports(id);
         give::<F, T>(t, id, set);

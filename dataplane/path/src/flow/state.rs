@@ -118,7 +118,7 @@ pub fn limit(phase: Phase, protocol: u8, idle: Seconds, times: &Times) -> u32 {
         (Phase::Established, _) => return idle.in_eighths() + Seconds(lag(idle)).in_eighths(),
         (Phase::Reset | Phase::Closing, _) => times.tcp_closing,
         (_, protocol::TCP) => times.tcp_half_open,
-        (_, protocol::UDP) => times.udp_unanswered,
+        (_, protocol::UDP | protocol::MAPPING) => times.udp_unanswered,
         _ => times.icmp_query,
     };
     seconds.in_eighths()

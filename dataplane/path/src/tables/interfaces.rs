@@ -55,7 +55,8 @@ pub struct Interface {
     pub on_link: u8,
     /// The same for [`Self::local6`].
     pub on_link6: u8,
-    /// How many answers a second the path makes to what comes in here, but for ARP and Neighbour Discovery.
+    /// How many answers a second the path makes to what comes in here, but for ARP and Neighbour Discovery. On an ENI:
+    /// how many first packets a second may make the kernel ask the link for a neighbour.
     pub answers: u32,
     /// A slot's sandbox's address; zero on an uplink.
     pub address: Ip4,
