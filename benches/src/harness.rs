@@ -12,7 +12,8 @@ use crate::frames::{FRAME, Shot};
 use aya::maps::{Array, DevMap, HashMap, Map, MapData, ProgramArray};
 use aya::programs::{Program, ProgramFd, TestRun, TestRunOptions};
 use aya::{Ebpf, EbpfLoader, VerifierLogLevel};
-use weir_path::addr::IfIndex;
+use weir_path::addr::{IfIndex, Ip4, L4Port};
+use weir_path::flow::Ends;
 
 static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("WEIR_BENCH_OBJECT_PATH"));
 
@@ -72,6 +73,7 @@ pub struct Harness {
     ebpf: Ebpf,
     shots: Array<MapData, Shot>,
     plan: Array<MapData, [u32; 4]>,
+    listed: Array<MapData, u32>,
     cursor: Array<MapData, u32>,
     under_test: [ProgramArray<MapData>; 2],
 }
@@ -99,6 +101,7 @@ impl Harness {
         Ok(Self {
             shots: Array::try_from(map(&mut ebpf, "SHOTS")?)?,
             plan: Array::try_from(map(&mut ebpf, "PLAN")?)?,
+            listed: Array::try_from(map(&mut ebpf, "LISTED")?)?,
             cursor: Array::try_from(map(&mut ebpf, "CURSOR")?)?,
             under_test: [
                 ProgramArray::try_from(map(&mut ebpf, "UNDER_TEST")?)?,
@@ -128,17 +131,39 @@ impl Harness {
     pub fn fill_floor(&mut self, numbers: &[u32]) -> Outcome<()> {
         use crate::town::{SANDBOX_PORT, Town, VIP_PORT, client_port};
         use weir_path::flow::V4;
+        let [vip_port, sandbox_port] = [VIP_PORT, SANDBOX_PORT].map(L4Port::new);
+        self.enter_floor(numbers.iter().flat_map(|n| {
+            let (client, port) = (V4::client(*n), client_port(*n));
+            [
+                Ends { src: client, dst: V4::VIP, sport: port, dport: vip_port },
+                Ends { src: V4::SANDBOX, dst: client, sport: sandbox_port, dport: port },
+            ]
+        }))
+    }
+
+    /// Enters directions of TCP flows into the floor's table.
+    ///
+    /// # Errors
+    /// What the kernel refused.
+    pub fn enter_floor(&mut self, directions: impl IntoIterator<Item = Ends<Ip4>>) -> Outcome<()> {
+        const TO: [u32; 8] = [0x0a64_fea9, 0x901f, 1, 2, 3, 0, 0, 0];
+        const TCP: u32 = 6;
         let map = self.ebpf.map_mut("FLOOR_FLOWS").ok_or("the harness lacks the floor's table")?;
         let mut floor: HashMap<_, [u32; 4], [u32; 8]> = HashMap::try_from(map)?;
-        let [vip, sandbox] = [V4::VIP.0, V4::SANDBOX.0].map(u32::from_ne_bytes);
-        for n in numbers {
-            let client = u32::from_ne_bytes(V4::client(*n).0);
-            let port = client_port(*n).0;
-            let ports = |[a, b]: [u8; 2], [c, d]: [u8; 2]| u32::from_ne_bytes([a, b, c, d]);
-            let there = [client, vip, ports(port, VIP_PORT.to_be_bytes()), 6];
-            let back = [sandbox, client, ports(SANDBOX_PORT.to_be_bytes(), port), 6];
-            floor.insert(there, [sandbox, 0x901f, 1, 2, 3, 0, 0, 0], 0)?;
-            floor.insert(back, [vip, 0x5000, 1, 2, 3, 0, 0, 0], 0)?;
+        for Ends { src, dst, sport: L4Port([a, b]), dport: L4Port([c, d]) } in directions {
+            let [src, dst, ports] = [src.0, dst.0, [a, b, c, d]].map(u32::from_ne_bytes);
+            floor.insert([src, dst, ports, TCP], TO, 0)?;
+        }
+        Ok(())
+    }
+
+    /// Says which ports flows have, by their number below 65,536: for frames whose ports are listed.
+    ///
+    /// # Errors
+    /// What the kernel refused.
+    pub fn list_ports(&mut self, ports: impl IntoIterator<Item = (u32, L4Port)>) -> Outcome<()> {
+        for (flow, port) in ports {
+            self.listed.set(flow, u32::from(port.number()), 0)?;
         }
         Ok(())
     }
@@ -148,6 +173,17 @@ impl Harness {
     /// # Errors
     /// What the kernel refused, or a packet that took another way than it should.
     pub fn time(&mut self, subject: &Subject, flows: Flows, packets: u32) -> Outcome<f64> {
+        match self.run(subject, flows, packets)? {
+            (took, action) if action == subject.action => Ok(took),
+            (_, action) => Err(format!("a packet left with action {action}, not {}", subject.action).into()),
+        }
+    }
+
+    /// The same, and how the last packet left, whatever that is.
+    ///
+    /// # Errors
+    /// What the kernel refused.
+    pub fn run(&mut self, subject: &Subject, flows: Flows, packets: u32) -> Outcome<(f64, u32)> {
         let [xdp, tc] = &mut self.under_test;
         let under_test = if subject.hook == Hook::Xdp { xdp } else { tc };
         for (nth, (shot, program)) in subject.shots.iter().enumerate() {
@@ -175,12 +211,7 @@ impl Harness {
             (Hook::Tc, _, Some(Program::SchedClassifier(program))) => program.test_run(options)?,
             _ => return Err("the harness lacks its own program".into()),
         };
-        if ran.return_value != subject.action {
-            return Err(
-                format!("a packet left with action {}, not {}", ran.return_value, subject.action).into()
-            );
-        }
-        Ok(ran.duration.as_nanos() as f64)
+        Ok((ran.duration.as_nanos() as f64, ran.return_value))
     }
 }
 

@@ -19,13 +19,13 @@ pub(crate) const SANDBOX_MAC: Mac = Mac([2, 0x57, 0x45, 0x49, 0x52, 2]);
 pub(crate) const GATEWAY_MAC: Mac = Mac([2, 0x57, 0x45, 0x49, 0x52, 1]);
 pub(crate) const VIP_PORT: u16 = 80;
 pub(crate) const SANDBOX_PORT: u16 = 8080;
-const TCP: u8 = 6;
+pub(crate) const TCP: u8 = 6;
 /// As many Maglev cells as a group of one target has.
 const CELLS: usize = 101;
 /// The time, where none needs to pass.
 pub const NOON: Now = Now(1 << 20);
 /// How far ahead the next look at a record may lie: nearly the most that sixteen bits of seconds can tell.
-const FAR: u16 = 30_000;
+pub(crate) const FAR: u16 = 30_000;
 const SANDBOX4: Ip4 = Ip4([169, 254, 100, 2]);
 const SANDBOX6: Ip6 = Ip6([0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xa9, 0xfe, 0x64, 2]);
 
@@ -38,6 +38,9 @@ pub trait Town: Stored<Address: Address> {
 
     /// The client that opens flow `n`, as the harness has it too.
     fn client(n: u32) -> Self::Address;
+
+    /// The nth address of the ENIs.
+    fn eni(nth: u8) -> Self::Address;
 
     /// The bytes of an address.
     fn bytes(address: Self::Address) -> Vec<u8>;
@@ -62,6 +65,12 @@ macro_rules! town {
                 let mut address = $client;
                 let last = address.last_chunk_mut::<4>();
                 last.into_iter().for_each(|last| *last = (0x0a00_0000 | (n >> 14)).to_be_bytes());
+                $Address(address)
+            }
+
+            fn eni(nth: u8) -> $Address {
+                let mut address = $vip;
+                address.last_mut().into_iter().for_each(|last| *last = 20 + nth);
                 $Address(address)
             }
 
@@ -109,7 +118,7 @@ pub enum Place {
 }
 
 impl Place {
-    fn slot(self) -> Interface {
+    pub(crate) fn slot(self) -> Interface {
         match self {
             Self::BehindItsSlot => Interface {
                 egress: Egress { ifindex: SLOT, id: InterfaceId(1), delivery: Delivery::TRANSMIT },
@@ -146,7 +155,7 @@ pub fn settle(tables: &Tables, place: Place) -> Outcome<()> {
     Ok(())
 }
 
-fn uplink() -> Interface {
+pub(crate) fn uplink() -> Interface {
     Interface {
         egress: Egress { ifindex: UPLINK, id: InterfaceId(0), delivery: Delivery::TRANSMIT },
         mac: UPLINK_MAC,

@@ -11,6 +11,7 @@ pub(crate) fn run(workspace: &Workspace, which: &str, flags: &[&str]) -> Result<
         "path" => (Scope::Build, &["bench", "--package=weir-benches", "--bench=path", "--"]),
         "program" => (Scope::Everything, &runs("--bin=program")),
         "flows" => (Scope::Everything, &runs("--bin=flows")),
+        "ports" => (Scope::Everything, &runs("--bin=ports")),
         "wire" => (Scope::Everything, &runs("--bin=wire")),
         other => return Err(Error::Usage { given: format!("bench {other}"), usage: crate::USAGE }),
     };

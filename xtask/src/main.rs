@@ -29,6 +29,8 @@ Usage: cargo xtask COMMAND
   bench path       the packet path on a slice, in user space
   bench program    the programs in the kernel: nanoseconds a packet, an open, an end (root)
   bench flows      many flows: opened and ended on two CPUs, aged, listed (root)
+  bench ports [--json] [--quick] [section ...]
+                   how flows find the ports of an ENI's address, from the first to the last one (root)
   bench wire [--json] [--quick]
                    the whole way over veths: Weir beside forwarding, nftables and bare programs, five minutes (root)
   docs [--check]   write docs/reasons.md from the source; with --check only compare
