@@ -14,7 +14,7 @@ use weir_dataplane::flows::{FlowId, FlowState};
 use weir_dataplane::image::Image;
 use weir_dataplane::others::Ours;
 use weir_dataplane::{AttachPoint, Attachment, Dataplane, Error, Origin, Tables};
-use weir_path::addr::{IfIndex, InterfaceId};
+use weir_path::addr::{IfIndex, InterfaceId, Zone};
 use weir_path::flow::{Stamp, V4, V6};
 use weir_path::hash::HashKey;
 use weir_path::tables::Interface;
@@ -102,8 +102,8 @@ fn observe(dataplane: &Dataplane) -> Result<Observed, RunError> {
         dataplane.attachments()?.into_iter().map(|it| (it.ifindex, point_of(it.point))).collect();
     let flows = tables.flows();
     let zones = flows.iter().flat_map(|flow| flow.zones);
-    let flow_bindings: BTreeSet<u32> =
-        zones.filter(|zone| zone.is_binding()).map(|zone| zone.number()).collect();
+    let flow_bindings = bindings(zones);
+    let opened = bindings(flows.iter().map(|flow| flow.zones[0]));
     let interfaces = tables.interfaces()?;
     // A slot's program goes with its device: without it, the index is another device's by now.
     let has_program = |it: &Interface| attached.iter().any(|(ifindex, _)| *ifindex == it.egress.ifindex);
@@ -118,7 +118,11 @@ fn observe(dataplane: &Dataplane) -> Result<Observed, RunError> {
             in_force.insert(interface.egress.id);
         }
     }
-    Ok(Observed { interfaces, in_force, attached, flow_bindings, present, exits: BTreeSet::new() })
+    Ok(Observed { interfaces, in_force, attached, flow_bindings, opened, present, exits: BTreeSet::new() })
+}
+
+fn bindings(zones: impl Iterator<Item = Zone>) -> BTreeSet<u32> {
+    zones.filter(|zone| zone.is_binding()).map(Zone::number).collect()
 }
 
 /// Names the programs of others on devices that are Weir's since now: they meet the same packets.
@@ -209,7 +213,7 @@ fn flows_by(tables: &Tables, id: InterfaceId) -> Result<BTreeSet<FlowId>, Error>
     Ok(flows)
 }
 
-/// Shows each flow with each interface that it leaves by.
+/// Shows each flow with each interface that it leaves by, or whose gateway it goes to.
 fn each_exit(tables: &Tables, mut see: impl FnMut(FlowId, InterfaceId)) -> Result<(), Error> {
     exits_of(&tables.flow_states::<V4>()?, false, &mut see);
     exits_of(&tables.flow_states::<V6>()?, true, &mut see);
@@ -222,6 +226,10 @@ fn exits_of<K>(flows: &[FlowState<K>], is_v6: bool, see: &mut impl FnMut(FlowId,
         // The hop of a direction that was not in the table when that was read means nothing.
         for side in flow.sides.iter().filter(|side| side.stamp != Stamp::WIPED) {
             see(id, side.hop.interface());
+            // An ENI's flows may go to its uplink's gateway. An interface has two next hops, numbered after it.
+            if let Some(next_hop) = side.hop.next_hop() {
+                see(id, InterfaceId(next_hop.0 / 2));
+            }
         }
     }
 }
@@ -296,5 +304,38 @@ const fn point_of(point: AttachPoint) -> Point {
         AttachPoint::UplinkXdpGeneric => Point::XdpGeneric,
         AttachPoint::UplinkTc => Point::Tc,
         AttachPoint::SlotTc => Point::Slot,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use weir_dataplane::flows::SideState;
+    use weir_path::flow::{Hop, Life, Meta, RecordId, Side};
+    use weir_path::tables::NextHopId;
+    use weir_path::time::Now;
+
+    #[test]
+    fn a_flow_that_goes_to_an_uplinks_gateway_holds_that_uplink_besides_the_eni_that_it_leaves_by() {
+        let (eni, uplink) = (InterfaceId(7), InterfaceId(3));
+        for next_hop in [NextHopId::gateway(uplink), NextHopId::gateway6(uplink)] {
+            let side = SideState {
+                hop: Hop::to_next_hop(eni, next_hop),
+                stamp: Stamp::new(RecordId(1), 1, Side::Original, Now(1)),
+                ..SideState::default()
+            };
+            let flow = FlowState {
+                record: RecordId(1),
+                life: Life::default(),
+                keys: [(); 2],
+                meta: Meta::default(),
+                sides: [side, SideState::default()],
+            };
+            let mut exits = BTreeSet::new();
+            exits_of(&[flow], false, &mut |_, exit| {
+                exits.insert(exit);
+            });
+            assert_eq!(exits, [uplink, eni].into());
+        }
     }
 }

@@ -76,8 +76,12 @@ fn wanted_eni(entry: &Entry, eni: &Eni, subnet: &Subnet) -> WantedEni {
     WantedEni { id: eni.id, uplink: subnet.uplink, connector: entry.id, mac, v4, v6 }
 }
 
+/// How many times a second a first packet that leaves by an ENI may make the kernel ask the link for a neighbour: what a
+/// record's rate of answers is on an ENI, which answers nobody. A scan of a subnet would else fill the kernel's table.
+const QUESTIONS_PER_SECOND: u32 = 100;
+
 /// The record of an ENI: its uplink's way out, under its own addresses.
-pub(super) fn eni_record(eni: &WantedEni, uplink: &WantedUplink, answers: u32) -> Interface {
+pub(super) fn eni_record(eni: &WantedEni, uplink: &WantedUplink) -> Interface {
     // The kernel, which would ask for neighbours, knows no tags of Weir's: there, all goes by the gateway.
     let on_link = |bits: u8| if uplink.vlan == VlanTag::NONE { bits } else { 0 };
     Interface {
@@ -86,7 +90,7 @@ pub(super) fn eni_record(eni: &WantedEni, uplink: &WantedUplink, answers: u32) -
         zone: uplink.zone,
         mtu: uplink.mtu,
         vlan: uplink.vlan,
-        answers,
+        answers: QUESTIONS_PER_SECOND,
         connector: eni.connector,
         local: eni.v4.map(|it| it.local).unwrap_or_default(),
         on_link: eni.v4.map(|it| on_link(it.on_link)).unwrap_or_default(),

@@ -107,7 +107,9 @@ pub struct Observed {
     pub attached: Vec<(IfIndex, Point)>,
     /// The numbers of bindings that flows hold.
     pub flow_bindings: BTreeSet<u32>,
-    /// The interfaces that flows leave by. Asked for only before something is forgotten.
+    /// Those of them whose sandboxes have opened flows outwards.
+    pub opened: BTreeSet<u32>,
+    /// The interfaces that flows leave by, or whose gateways they go to. Asked for only before something is forgotten.
     pub exits: BTreeSet<InterfaceId>,
     /// Recorded devices that exist.
     pub present: BTreeSet<IfIndex>,
@@ -253,25 +255,21 @@ pub fn plan(
         records.devices.insert(frames(&record), record);
     }
     for slot in &wanted.slots {
-        // The binding stays for as long as the device does: flows have it in their keys.
-        let on_device = |it: &&Interface| it.zone.is_binding() && it.egress.ifindex == slot.ifindex;
-        let zone = match observed.interfaces.iter().find(on_device) {
-            Some(before) => before.zone,
-            None => numbers.binding()?,
-        };
+        let zone = numbers.binding_of(slot, observed)?;
         let record = numbers.interface(slot_record(slot, sandbox, answers, zone), observed)?;
         plan.slots.insert(slot.ifindex, record.egress.id);
         records.devices.insert(frames(&record), record);
     }
     for eni in &wanted.enis {
         let Some(uplink) = wanted.uplinks.iter().find(|uplink| uplink.place == eni.uplink) else { continue };
-        let record = numbers.interface(eni_record(eni, uplink, answers.per_second), observed)?;
+        let record = numbers.interface(eni_record(eni, uplink), observed)?;
         plan.enis.insert(eni.id, record.egress.id);
         records.enis.push(record);
     }
     let is_new = |record: &&Interface| !records.is_there(record, observed);
     plan.before.extend(records.all().filter(is_new).map(|record| Step::Record(*record)));
     let unwanted = Unwanted::of(&records, observed);
+    plan.before.extend(unwanted.closed.iter().map(|record| Step::Record(*record)));
     attach(&mut plan, wanted, &unwanted, observed);
     take_away(&mut plan, wanted, &unwanted, observed);
     plan.draining = !unwanted.draining.is_empty() || !unwanted.held.is_empty();

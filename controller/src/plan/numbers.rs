@@ -1,10 +1,10 @@
 //! Numbers for what is new: dense ones for interfaces, fresh ones for bindings.
 
-use super::{Observed, PlanError};
+use super::{Observed, PlanError, WantedSlot};
 use std::collections::BTreeSet;
 use weir_path::addr::{InterfaceId, Zone};
 use weir_path::layout::MAX_INTERFACES;
-use weir_path::tables::Interface;
+use weir_path::tables::{ConnectorId, Interface};
 
 /// Which numbers are taken.
 pub(super) struct Numbers {
@@ -49,6 +49,22 @@ impl Numbers {
         self.interfaces.insert(id);
         record.egress.id = InterfaceId(id);
         Ok(record)
+    }
+
+    /// The binding of a slot. It stays for as long as the device does: flows have it in their keys. But what one
+    /// connector's sandbox opened must not reach the sandbox of another one: there the slot is bound anew, and what
+    /// the old binding has left ends. A slot that drains opens nothing any more; what it opened before tells.
+    pub(super) fn binding_of(&mut self, slot: &WantedSlot, observed: &Observed) -> Result<Zone, PlanError> {
+        let on_device = |it: &&Interface| it.zone.is_binding() && it.egress.ifindex == slot.ifindex;
+        let mut known = observed.interfaces.iter().filter(on_device);
+        let is_led_to = |it: &&Interface| observed.in_force.contains(&it.egress.id);
+        let before = known.clone().find(is_led_to).or_else(|| known.next());
+        let keeps = |before: &&Interface| {
+            let opens_anew =
+                before.connector == ConnectorId::NONE && !observed.opened.contains(&before.zone.number());
+            before.connector == slot.connector || opens_anew
+        };
+        before.filter(keeps).map_or_else(|| self.binding(), |before| Ok(before.zone))
     }
 
     /// A binding that no slot has and no flow remembers: one more than the last, from the start again at the end.

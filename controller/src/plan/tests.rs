@@ -65,6 +65,7 @@ fn in_force() -> Observed {
         in_force: [InterfaceId(0), InterfaceId(1)].into(),
         attached: vec![(IfIndex(2), Point::XdpNative), (IfIndex(5), Point::Slot)],
         flow_bindings: BTreeSet::new(),
+        opened: BTreeSet::new(),
         exits: BTreeSet::new(),
         present: [IfIndex(2), IfIndex(5)].into(),
     }

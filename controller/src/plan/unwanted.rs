@@ -3,13 +3,15 @@
 use super::{Observed, Records, frames};
 use std::collections::BTreeSet;
 use weir_path::addr::{IfIndex, Zone};
-use weir_path::tables::Interface;
+use weir_path::tables::{ConnectorId, Interface};
 
 /// Records and flows that nothing in the configuration stands for any more.
 #[derive(Default)]
 pub(super) struct Unwanted {
     /// Slots that still have flows.
     pub(super) draining: Vec<Interface>,
+    /// Slots whose sandboxes may still open flows: as they are written so that they may not.
+    pub(super) closed: Vec<Interface>,
     /// What nothing refers to.
     pub(super) done: Vec<Interface>,
     /// What only flows refer to, which leave by it. Its number must not become another interface's before they
@@ -62,10 +64,14 @@ impl Unwanted {
             };
             fate.push(**known);
         }
-        let takes_frames = |it: &&Interface| {
-            observed.in_force.contains(&it.egress.id) && !records.contains_key(&frames(it)) && !it.is_slot()
-        };
-        self.withdrawn = self.held.iter().filter(takes_frames).copied().collect();
+        let takes_frames =
+            |it: &&Interface| observed.in_force.contains(&it.egress.id) && !records.contains_key(&frames(it));
+        let is_uplink = |it: &&Interface| !it.is_slot();
+        self.withdrawn = self.held.iter().filter(takes_frames).filter(is_uplink).copied().collect();
+        let opens = |it: &&Interface| it.is_slot() && it.connector != ConnectorId::NONE;
+        let opening = self.draining.iter().chain(&self.done).filter(takes_frames).filter(opens);
+        // Under its own number: whoever reads it meanwhile reads the one or the other.
+        self.closed = opening.map(|known| Interface { connector: ConnectorId::NONE, ..*known }).collect();
     }
 
     /// While its connector has others, an ENI's record stays until the flows that leave by it have ended: it drains, or

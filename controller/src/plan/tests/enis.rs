@@ -16,7 +16,7 @@ fn with_enis(enis: &[WantedEni]) -> Wanted {
 }
 
 fn recorded(eni: &WantedEni, id: u32) -> Interface {
-    numbered(eni_record(eni, &uplink(2, Point::XdpNative), ANSWERS.per_second), id)
+    numbered(eni_record(eni, &uplink(2, Point::XdpNative)), id)
 }
 
 /// What is in force once these ENIs have numbers from 2 on.
@@ -39,14 +39,15 @@ fn an_eni_is_its_uplinks_way_out_under_its_own_addresses() {
     assert_eq!((record.mac, record.zone, record.mtu), (uplink.mac, uplink.zone, uplink.mtu));
     assert_eq!((record.local, record.on_link), (Ip4([10, 0, 1, 7]), 24));
     assert_eq!((record.gateway, record.connector), (Ip4([10, 0, 1, 1]), ConnectorId(3)));
+    assert_eq!(record.answers, 100, "questions for neighbours, whatever [answers] says");
     let own = WantedEni { mac: Some(Mac::of_eni(9)), ..eni(1, 7) };
     assert_eq!(recorded(&own, 2).mac, Mac::of_eni(9));
 }
 
 #[test]
 fn on_a_tagged_uplink_all_goes_by_the_gateway() {
-    let record = eni_record(&eni(1, 7), &tagged(7), 5);
-    assert_eq!((record.vlan, record.on_link, record.on_link6, record.answers), (VlanTag(7), 0, 0, 5));
+    let record = eni_record(&eni(1, 7), &tagged(7));
+    assert_eq!((record.vlan, record.on_link, record.on_link6), (VlanTag(7), 0, 0));
     assert_eq!(record.gateway, Ip4([10, 0, 1, 1]));
 }
 
@@ -99,7 +100,7 @@ fn an_eni_whose_device_is_made_again_is_recorded_there_and_its_old_flows_end() {
     observed.present.remove(&IfIndex(2));
     let moved = WantedUplink { ifindex: IfIndex(3), ..uplink(2, Point::XdpNative) };
     let plan = planned(&Wanted { uplinks: vec![moved], ..with_enis(&[eni(1, 7)]) }, &observed);
-    let record = numbered(eni_record(&eni(1, 7), &moved, ANSWERS.per_second), 4);
+    let record = numbered(eni_record(&eni(1, 7), &moved), 4);
     assert!(plan.before.contains(&Step::Record(record)), "{:?}", plan.before);
     assert!(plan.after.contains(&Step::EndFlowsBy(InterfaceId(2))));
 }
@@ -110,14 +111,75 @@ fn an_eni_whose_uplink_is_not_there_is_left_out() {
     assert_eq!((records(&plan.before).len(), plan.enis), (1, BTreeMap::new()));
 }
 
+/// A slot on device 5 with this connector, or with none.
+fn bound(connector: ConnectorId) -> Wanted {
+    let mut wanted = wanted(&[5]);
+    wanted.slots[0].connector = connector;
+    wanted
+}
+
+/// What is in force once the slot on device 5 has this connector.
+fn in_force_bound(connector: ConnectorId) -> Observed {
+    let mut observed = in_force();
+    observed.interfaces[1].connector = connector;
+    observed
+}
+
 #[test]
-fn a_slot_whose_connector_changes_gets_another_record_and_keeps_its_binding() {
-    let mut bound = wanted(&[5]);
-    bound.slots[0].connector = ConnectorId(3);
-    let plan = planned(&bound, &in_force());
+fn a_slot_that_is_given_its_first_connector_gets_another_record_and_keeps_its_binding() {
+    let plan = planned(&bound(ConnectorId(3)), &in_force());
     let record = Interface { connector: ConnectorId(3), ..recorded_slot(5, 2, 1) };
     assert_eq!(records(&plan.before), [Step::Record(record)]);
     assert_eq!(plan.after, [Step::Forget(recorded_slot(5, 1, 1))]);
+}
+
+#[test]
+fn a_slot_that_loses_its_connector_or_gets_another_one_is_bound_anew_and_its_flows_end() {
+    for next in [ConnectorId(4), ConnectorId::NONE] {
+        let observed = in_force_bound(ConnectorId(3));
+        let plan = planned(&bound(next), &observed);
+        let record = Interface { connector: next, ..recorded_slot(5, 2, 2) };
+        assert_eq!(records(&plan.before), [Step::Record(record)]);
+        let old = observed.interfaces[1];
+        assert_eq!(plan.after, [Step::EndFlows(old.zone), Step::Forget(old)]);
+        assert_eq!(Step::Record(record).undo(&observed), Some(Step::Record(old)));
+
+        // Where the old flows could not be ended, the next plan does it, and binds nobody anew.
+        let mut half_way = observed;
+        half_way.interfaces.push(record);
+        half_way.in_force = [InterfaceId(0), InterfaceId(2)].into();
+        let plan = planned(&bound(next), &half_way);
+        assert_eq!(records(&plan.before), []);
+        assert_eq!(plan.after, [Step::EndFlows(old.zone), Step::Forget(old)]);
+    }
+}
+
+#[test]
+fn a_slot_that_is_no_longer_wanted_opens_nothing_from_before_the_new_configuration_is_live() {
+    let mut observed = in_force_bound(ConnectorId(3));
+    let closed = Step::Record(recorded_slot(5, 1, 1));
+    assert_eq!(records(&planned(&wanted(&[]), &observed).before), [closed], "also one without flows yet");
+    assert_eq!(closed.undo(&observed), Some(Step::Record(observed.interfaces[1])));
+
+    observed.flow_bindings.insert(1);
+    let plan = planned(&wanted(&[]), &observed);
+    assert_eq!((records(&plan.before), plan.after, plan.draining), (vec![closed], vec![], true));
+    assert_eq!(records(&planned(&bound(ConnectorId(3)), &observed).before), []);
+}
+
+#[test]
+fn a_slot_that_drains_and_is_wanted_again_is_bound_anew_if_its_sandbox_has_opened_flows() {
+    let mut observed = in_force();
+    observed.flow_bindings.insert(1);
+    assert_eq!(records(&planned(&wanted(&[5]), &observed).before), []);
+    observed.opened.insert(1);
+    let plan = planned(&bound(ConnectorId(4)), &observed);
+    let record = Interface { connector: ConnectorId(4), ..recorded_slot(5, 2, 2) };
+    assert_eq!(records(&plan.before), [Step::Record(record)]);
+    assert_eq!(
+        plan.after,
+        [Step::EndFlows(Zone::of_binding(1).unwrap()), Step::Forget(recorded_slot(5, 1, 1))]
+    );
 }
 
 const CONNECTED: &str = r#"version = 1
