@@ -16,12 +16,18 @@ use crate::waiting::{PATIENCE, until};
 /// What a bulk conversation says at once: more than a connection has in flight.
 const BULK_BYTES: usize = 1 << 20;
 
-/// A thread that works until it is told to end.
+/// A thread that works until it is told to end, or nobody is left to tell it.
 #[derive(Debug)]
 struct Busy<T> {
     ends: Arc<AtomicBool>,
     done: Arc<AtomicU64>,
-    thread: JoinHandle<Result<T, Error>>,
+    thread: Option<JoinHandle<Result<T, Error>>>,
+}
+
+impl<T> Drop for Busy<T> {
+    fn drop(&mut self) {
+        self.ends.store(true, Ordering::Relaxed);
+    }
 }
 
 impl<T: Send + 'static> Busy<T> {
@@ -36,12 +42,18 @@ impl<T: Send + 'static> Busy<T> {
             }
             Ok(state)
         });
-        Self { ends, done, thread }
+        Self { ends, done, thread: Some(thread) }
     }
 
-    fn end(self) -> Result<(T, u64), Error> {
+    fn is_over(&self) -> bool {
+        self.thread.as_ref().is_none_or(JoinHandle::is_finished)
+    }
+
+    fn end(mut self) -> Result<(T, u64), Error> {
         self.ends.store(true, Ordering::Relaxed);
-        let state = self.thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+        let joined = self.thread.take().map(JoinHandle::join);
+        let over = || Error::Missing { what: "a thread to end".into(), by_hand: "Busy::begin".into() };
+        let state = joined.ok_or_else(over)?.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
         Ok((state, self.done.load(Ordering::Relaxed)))
     }
 }
@@ -65,7 +77,7 @@ impl Chat {
         // One may be on its way already, so the second one from here is surely new.
         let enough = self.0.done.load(Ordering::Relaxed) + 2;
         until("another exchange on a long connection", PATIENCE, String::new, || {
-            let is_over = self.0.thread.is_finished();
+            let is_over = self.0.is_over();
             Ok((is_over || self.0.done.load(Ordering::Relaxed) >= enough).then_some(()))
         })
     }

@@ -216,6 +216,12 @@ pub fn addresses(enis: &[Eni]) -> BTreeSet<IpAddr> {
     enis.iter().flat_map(|eni| eni.addresses.iter().copied()).collect()
 }
 
+/// What of ENIs stays the same, whatever becomes of the daemon: names, addresses and MACs.
+#[must_use]
+pub fn identities(enis: &[Eni]) -> Vec<(&str, &[IpAddr], &str)> {
+    enis.iter().map(|eni| (eni.id.as_str(), eni.addresses.as_slice(), eni.mac.as_str())).collect()
+}
+
 /// How often a port was asked for in vain, and how many are in use, by `weir get ports`: summed up over all addresses.
 pub fn ports(weir: &Weir) -> Result<[u64; 3], Error> {
     let shown = weir.shown(&["get", "ports"])?;

@@ -1,7 +1,7 @@
 //! Packets that no well-behaved socket would send.
 
 use std::net::{IpAddr, SocketAddrV4, SocketAddrV6};
-use std::os::fd::AsRawFd as _;
+use std::os::fd::{AsRawFd as _, OwnedFd};
 
 use etherparse::PacketBuilder;
 use nix::errno::Errno;
@@ -60,6 +60,30 @@ pub fn send(netns: &Netns, packet: Vec<u8>, to: IpAddr) -> Result<(), Error> {
 fn send_by(family: AddressFamily, packet: &[u8], to: &impl SockaddrLike) -> nix::Result<()> {
     let socket = socket(family, SockType::Raw, SockFlag::SOCK_CLOEXEC, SockProtocol::Raw)?;
     sendto(socket.as_raw_fd(), packet, to, MsgFlags::empty()).map(drop)
+}
+
+/// A raw socket of IPv4 in a namespace, for many packets.
+#[derive(Debug)]
+pub struct Sender(OwnedFd);
+
+impl Sender {
+    /// Makes it.
+    pub fn begin(netns: &Netns) -> Result<Self, Error> {
+        let raw = || socket(AddressFamily::Inet, SockType::Raw, SockFlag::SOCK_CLOEXEC, SockProtocol::Raw);
+        netns.enter(raw)?.map(Self).map_err(Error::io("make a raw socket"))
+    }
+
+    /// Sends a datagram.
+    pub fn datagram(&self, from: SocketAddrV4, to: SocketAddrV4, words: &[u8]) -> Result<(), Error> {
+        let mut packet = Vec::new();
+        let ip = PacketBuilder::ipv4(from.ip().octets(), to.ip().octets(), 64);
+        let written = ip.udp(from.port(), to.port()).write(&mut packet, words);
+        written
+            .map_err(|error| std::io::Error::other(error.to_string()))
+            .map_err(Error::io("build a datagram"))?;
+        let sent = sendto(self.0.as_raw_fd(), &packet, &SockaddrIn::from(to), MsgFlags::empty());
+        sent.map(drop).map_err(Error::io(format!("send a datagram to {to}")))
+    }
 }
 
 /// Sends a frame out of a device of a namespace, as it is.

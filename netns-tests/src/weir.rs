@@ -4,6 +4,7 @@ use std::fs;
 use std::io;
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
+use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
@@ -16,6 +17,9 @@ use crate::process::{self, Process};
 use crate::requirements::weir_binary;
 use crate::topology::Testbed;
 use crate::waiting::PATIENCE;
+
+/// The kernel takes some seconds of a CPU to look through the programs, and several daemons may start at once.
+const SLOW_START: Duration = Duration::from_secs(60);
 
 /// A daemon of a testbed: running, dead, or between two lives.
 #[derive(Debug)]
@@ -73,7 +77,7 @@ impl Weir {
         let mut command = self.command(&["run"]);
         command.env("NOTIFY_SOCKET", self.notifications.path()).env("NO_COLOR", "1");
         let mut daemon = Process::start("the daemon", &mut command, &self.log)?;
-        self.notifications.wait("READY=1", &mut daemon, PATIENCE)?;
+        self.notifications.wait("READY=1", &mut daemon, SLOW_START)?;
         self.daemon = Some(daemon);
         Ok(())
     }
