@@ -1,6 +1,6 @@
 //! Which ports of which ENIs' addresses are in use, towards whom: read from the flow tables.
 
-use crate::pool::{Moment, Remote, Usage};
+use crate::pool::{Moment, Ports, Remote, Usage};
 use std::collections::BTreeMap;
 use std::time::{SystemTime, UNIX_EPOCH};
 use weir_dataplane::{Error, Tables};
@@ -28,6 +28,17 @@ pub(crate) fn usage(tables: &Tables) -> Usage {
     for it in tables.resting() {
         let (address, remote) = places(&it.reply, it.protocol, it.zone);
         usage.resting(address, remote);
+    }
+    usage
+}
+
+/// The crowded remotes alone, as their sets know them: cheap, however many flows there are. A set that was made late has
+/// learnt of some ports only. What rests in it counts as live.
+pub(crate) fn crowd(tables: &Tables) -> Usage {
+    let mut usage = Usage::new(now());
+    for it in tables.crowded() {
+        let (address, remote) = places(&it.towards, it.protocol, it.zone);
+        usage.towards.entry(address).or_default().insert(remote, Ports { live: it.used, resting: 0 });
     }
     usage
 }

@@ -6,7 +6,7 @@
 
 mod ports;
 
-pub use ports::{Refused, Resting};
+pub use ports::{Crowded, Refused, Resting};
 
 use crate::error::Error;
 use crate::sys::Mapping;

@@ -5,7 +5,7 @@ mod interfaces;
 
 use crate::counters::{self, Counters};
 use crate::error::Error;
-use crate::flows::{Around, Flow, FlowId, FlowState, FlowTable, Refused, Resting, Stored};
+use crate::flows::{Around, Crowded, Flow, FlowId, FlowState, FlowTable, Refused, Resting, Stored};
 use crate::image::Image;
 use crate::pins::Pins;
 use crate::sys::{self, Mapping};
@@ -108,6 +108,14 @@ impl Tables {
         let (mut resting, v6) = (self.v4.resting(), self.v6.resting());
         resting.extend(v6);
         resting
+    }
+
+    /// Every remote that many ports of one address are in use towards: cheap, however many flows there are.
+    #[must_use]
+    pub fn crowded(&self) -> Vec<Crowded> {
+        let (mut crowded, v6) = (self.v4.crowded(), self.v6.crowded());
+        crowded.extend(v6);
+        crowded
     }
 
     /// How often new flows were refused, by remote; those that were refused longest ago may be missing.

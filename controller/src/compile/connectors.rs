@@ -12,6 +12,7 @@ use weir_path::tables::{Connector, ConnectorId, Owner, Source, Vip};
 pub(super) fn owners(
     config: &Config,
     pool: &Pool,
+    facts: &Facts,
     numbers: &Numbers,
     vips: &BTreeSet<Vip>,
 ) -> BTreeMap<Vip, Owner> {
@@ -21,12 +22,15 @@ pub(super) fn owners(
         let (Some(id), Some(subnet)) = (numbers.enis.get(&eni.id), subnets.get(eni.subnet.as_str())) else {
             continue;
         };
-        let owner = match entry.key.enis {
-            EniKind::Own => Owner::eni(*id),
-            EniKind::Host => Owner::HOST,
+        let uplink = facts.uplinks.get(subnet.uplink);
+        // One that the host was given since is the host's first: else it would be cut off.
+        let is_hosts = |address: &Ip6| uplink.is_some_and(|facts| facts.addresses.contains(address));
+        let owner = |address: &Ip6| match entry.key.enis {
+            EniKind::Own if !is_hosts(address) => Owner::eni(*id),
+            EniKind::Own | EniKind::Host => Owner::HOST,
         };
         let addresses = eni.addresses.iter().map(|it| Vip { address: it.address, zone: subnet.zone });
-        owners.extend(addresses.filter(|vip| !vips.contains(vip)).map(|vip| (vip, owner)));
+        owners.extend(addresses.filter(|vip| !vips.contains(vip)).map(|vip| (vip, owner(&vip.address))));
     }
     owners
 }
@@ -150,10 +154,19 @@ connector = "web"
     fn pooled(text: &str, host: [u8; 4]) -> (Config, Pool, Facts, Numbers) {
         let config = config(text);
         let ports = FreePorts { first: PortBlock(100), blocks: 50 };
-        let uplink = UplinkFacts { is_there: true, addresses: vec![Ip4(host).mapped()], ports };
+        let uplink =
+            UplinkFacts { is_there: true, addresses: vec![Ip4(host).mapped()], passing: vec![], ports };
         let facts = Facts { uplinks: vec![uplink], ..Facts::default() };
         let usage = Usage::new(Moment(1));
-        let seen = Seen { now: Moment(1), facts: &facts, usage: &usage, before: None };
+        let seen = Seen {
+            now: Moment(1),
+            facts: &facts,
+            usage: &usage,
+            before: None,
+            is_counted: true,
+            crowd: &usage,
+            crowd_before: None,
+        };
         let (pool, _) = step(&Pool::default(), &config, seen);
         let ids: Vec<EniId> = pool.enis().map(|(_, eni)| eni.id).collect();
         let enis = ids.into_iter().zip((10..).map(InterfaceId)).collect();
@@ -219,6 +232,15 @@ connector = "web"
         assert_eq!(ports, [(Ip4([10, 0, 1, 2]).mapped(), PortBlock(100), 50)]);
         assert_eq!(connector.connector.maps_udp, 1);
         assert_eq!(image.enis, BTreeMap::from([(vip(&pooled.0, "10.0.1.2"), Owner::HOST)]));
+    }
+
+    #[test]
+    fn an_enis_address_that_the_host_was_given_since_is_the_hosts_first() {
+        let mut pooled = pooled(CONFIG, [10, 0, 1, 2]);
+        pooled.2.uplinks[0].addresses.push(Ip4([10, 0, 1, 5]).mapped());
+        let owner = |address| image(&pooled).enis.get(&vip(&pooled.0, address)).copied();
+        assert_eq!(owner("10.0.1.5"), Some(Owner::HOST));
+        assert_eq!(owner("10.0.1.4"), Some(Owner::eni(InterfaceId(10))));
     }
 
     #[test]

@@ -40,7 +40,7 @@ pub fn compile(config: &Config, hash_key: HashKey, pool: &Pool, facts: &Facts, n
     Image {
         hash_key,
         times: config.timeouts.times,
-        enis: connectors::owners(config, pool, numbers, &vips),
+        enis: connectors::owners(config, pool, facts, numbers, &vips),
         connectors: connectors::compile(config, pool, facts, numbers),
         routes: connectors::routes(config),
         vips,

@@ -1,7 +1,7 @@
 //! A plan carried out: its steps in order, undone in reverse where one fails before the configuration is live.
 
 use super::RunError;
-use super::pool::Enis;
+use super::pool::{Enis, slot_devices};
 use crate::compile::{self, Numbers};
 use crate::config::{Config, SlotName};
 use crate::host::{Resolved, SlotDevice, name_of};
@@ -32,8 +32,7 @@ pub(super) struct Goal<'a> {
 impl<'a> Goal<'a> {
     pub(super) fn new(config: &'a Config, hash_key: HashKey, resolved: &'a Resolved, enis: &'a Enis) -> Self {
         let mut wanted = resolved.wanted.clone();
-        let devices = resolved.slots.iter().map(|(name, slot)| (name.clone(), slot.device.ifindex));
-        plan::connect(&mut wanted, config, &enis.pool, &devices.collect());
+        plan::connect(&mut wanted, config, &enis.pool, &slot_devices(resolved));
         Self { config, hash_key, resolved, enis, wanted }
     }
 

@@ -67,7 +67,7 @@ impl Daemon {
         self.report_left_out(&resolved);
         let settled = match self.is_news(&resolved).await {
             // Most events are of devices that nobody named, or of what was done just now.
-            Ok(false) => self.clear_away(&resolved),
+            Ok(false) => self.clear_away(&resolved).await,
             Ok(true) => self.put_in_force(resolved).await,
             Err(error) => Err(error),
         };
@@ -93,10 +93,11 @@ impl Daemon {
     }
 
     /// Takes away what has drained since, where something was left to do.
-    fn clear_away(&mut self, resolved: &Resolved) -> Result<(), RunError> {
+    async fn clear_away(&mut self, resolved: &Resolved) -> Result<(), RunError> {
         if self.unsettled {
             let goal = Goal::new(&self.config, self.hash_key, resolved, &self.enis);
             self.unsettled = apply::clear_away(&mut self.dataplane, &goal)?;
+            self.bring_up(resolved).await;
         }
         Ok(())
     }
@@ -108,22 +109,19 @@ impl Daemon {
         let tables = self.dataplane.tables();
         self.enis.look(&self.config, &resolved, &self.host, tables).await?;
         if self.enis.are_wanted(&self.config) {
+            // Afresh: what was counted before an ENI began to drain must not release it.
             self.enis.count(tables)?;
             self.enis.step(&self.config);
         }
         self.make(resolved).await
     }
 
-    /// Counts the ports in use, and follows with ENIs.
+    /// Looks at the ports in use, and follows with ENIs.
     pub(super) async fn look_after_enis(&mut self) {
         let Some(resolved) = self.in_force.take() else { return };
-        match self.enis.count(self.dataplane.tables()) {
-            Ok(true) => {}
-            Ok(false) => return self.in_force = Some(resolved),
-            Err(error) => {
-                self.in_force = Some(resolved);
-                return warn!("cannot count the ports in use: {error}");
-            }
+        if let Err(error) = self.enis.look_at_ports(self.dataplane.tables()) {
+            self.in_force = Some(resolved);
+            return warn!("cannot tell which ports are in use: {error}");
         }
         self.enis.hear(&self.config, &resolved, &self.host).await;
         let done = match self.enis.step(&self.config) {
@@ -155,21 +153,19 @@ impl Daemon {
         self.neighbours.renew(&claims, &links, &self.dataplane);
         self.filters.close(&self.host, &self.store).await;
         self.save(&resolved);
-        if self.bring_up(&resolved).await {
-            self.in_force = Some(resolved);
-        }
+        self.bring_up(&resolved).await;
+        self.in_force = Some(resolved);
         Ok(())
     }
 
-    /// Brings slots' devices up, now that their programs are on them: so a sandbox's first frame meets one.
-    async fn bring_up(&mut self, resolved: &Resolved) -> bool {
-        let mut are_up = true;
+    /// Brings slots' devices up, now that their programs are on them: so a sandbox's first frame meets one. One that
+    /// stays down is tried again; the others, and ENIs, don't wait for it.
+    async fn bring_up(&mut self, resolved: &Resolved) {
         for device in resolved.down() {
             if let Err(error) = self.host.bring_up(device).await {
-                (are_up, self.unsettled) = (false, true);
+                self.unsettled = true;
                 warn!("device {device} of a slot stays down, trying again later: {error}");
             }
         }
-        are_up
     }
 }

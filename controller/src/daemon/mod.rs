@@ -9,6 +9,7 @@
 
 mod apply;
 mod capabilities;
+mod counted;
 mod error;
 mod filters;
 mod follow;
@@ -21,7 +22,7 @@ pub use filters::{FilterError, remove_filters};
 
 use crate::config::{Config, Document};
 use crate::get::{Room, mebibytes, rooms};
-use crate::host::{Host, Resolved};
+use crate::host::{Host, Resolved, name_of};
 use crate::neighbours::{self, Neighbours};
 use crate::store::{Held, Store, StoreError};
 use filters::Filters;
@@ -102,11 +103,7 @@ pub async fn run(path: &Path) -> Result<(), RunError> {
         _held: held,
     };
     daemon.report_left_out(&resolved);
-    let begun = match daemon.enis.adopt(&daemon.config, daemon.dataplane.tables()) {
-        Ok(()) => daemon.put_in_force(resolved).await,
-        Err(error) => Err(error.into()),
-    };
-    if let Err(why) = begun {
+    if let Err(why) = daemon.begin(resolved).await {
         return Err(daemon.give_up(why));
     }
     notify(&[NotifyState::Ready, NotifyState::Status(&daemon.status())]);
@@ -140,6 +137,23 @@ struct Daemon {
 }
 
 impl Daemon {
+    async fn begin(&mut self, resolved: Resolved) -> Result<(), RunError> {
+        let was_in_force = self.store.last_good()?.is_some_and(|it| it.text == self.document.text);
+        let (config, tables) = (&self.config, self.dataplane.tables());
+        self.enis.adopt(config, was_in_force, &resolved, &self.host, tables).await?;
+        self.put_in_force(resolved).await?;
+        let links = self.in_force.as_ref().map(|it| it.wanted.uplinks.as_slice()).unwrap_or_default();
+        for device in pool::mute(&self.config, &self.enis.pool, links, &self.host.addresses().await?) {
+            let device = name_of(device).unwrap_or_else(|| device.to_string());
+            warn!(
+                "device {device} has no link-local IPv6 address, with which the kernel asks for neighbours: connectors \
+                 reach gateways by IPv6 there, and nobody else on the link; `sysctl net.ipv6.conf.{device}.addr_gen_mode=0` \
+                 gives it one"
+            );
+        }
+        Ok(())
+    }
+
     /// A dataplane that never worked is not left behind; one that was adopted stays what it is.
     fn give_up(self, why: RunError) -> RunError {
         let (origin, pin_dir) = (self.dataplane.origin(), self.config.dataplane.pin_dir.clone());

@@ -7,30 +7,28 @@
 //! ```
 
 use super::RunError;
-use crate::config::{Config, EniKind};
-use crate::host::{Host, Resolved, free_ports};
+use super::counted::Counted;
+use crate::config::{Config, EniKind, Family, SlotName};
+use crate::host::{Host, HostAddress, Resolved, free_ports};
+use crate::plan::WantedUplink;
 use crate::pool::{
-    ConnectorState, Eni, EniState, Facts, FreePorts, Moment, Note, Pool, Reason, Seen, UplinkFacts, Usage,
-    adopt, step,
+    ConnectorState, Eni, EniState, Facts, Found, FreePorts, Moment, Note, Pool, Reason, UplinkFacts, adopt,
+    bound, step,
 };
-use crate::ports::{self, Refusals};
+use crate::ports;
 use crate::store::{Store, StoreError};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 use tracing::{info, warn};
 use weir_dataplane::{Error, Tables};
-use weir_path::addr::IfIndex;
+use weir_path::addr::{IfIndex, Ip6};
 use weir_path::packet::VlanTag;
 use weir_path::tables::{ConnectorId, Interface};
 
-/// How often ports in use are counted.
+/// How often ports in use are looked at.
 pub(super) const BEAT: Duration = Duration::from_millis(250);
-/// One part in so many of the time may go into counting: large tables are counted less often.
-const SHARE: u32 = 20;
 /// When a connector was last used is written down with this precision, in seconds: not for every packet.
 const USED_PRECISION: u64 = 60;
-/// Between two counts that say how fast ports are used up.
-const SLOPE: Duration = Duration::from_secs(1);
 
 /// The pool, and what its steps are made of.
 pub(super) struct Enis {
@@ -40,6 +38,7 @@ pub(super) struct Enis {
     pub(super) facts: Facts,
     /// As it was last written down, but for what does not matter.
     written: Option<Pool>,
+    clock: Clock,
     counted: Counted,
     /// How many packets the slots have sent whose ENIs were given back.
     sent: BTreeMap<IfIndex, u64>,
@@ -47,16 +46,11 @@ pub(super) struct Enis {
     notes: Vec<Note>,
 }
 
-/// The ports in use, now and a while ago.
-struct Counted {
-    now: Usage,
-    /// One or two [`SLOPE`]s ago.
-    before: Option<Usage>,
-    /// What is `before` next, and since when.
-    next: Option<(Instant, Usage)>,
-    refusals: Option<Refusals>,
-    /// Not again before then.
-    due: Instant,
+/// Time as the pool counts it: the wall's at the start, and from there on as it passes. A clock that is set, by hours
+/// perhaps, does not make connectors look idle.
+pub(super) struct Clock {
+    wall: Moment,
+    begun: Instant,
 }
 
 /// What a step has changed.
@@ -74,19 +68,14 @@ impl Enis {
     /// The pool as a daemon left it.
     pub(super) fn kept(store: &Store) -> Result<Self, StoreError> {
         let mut pool = store.pool()?;
-        // Nobody has looked meanwhile whether there was room all the time.
-        pool.entries.iter_mut().for_each(|entry| entry.roomy = None);
+        let clock = Clock::new();
+        take_up(&mut pool, clock.now());
         Ok(Self {
             pool,
             facts: Facts::default(),
             written: None,
-            counted: Counted {
-                now: Usage::new(ports::now()),
-                before: None,
-                next: None,
-                refusals: None,
-                due: Instant::now(),
-            },
+            counted: Counted::new(&clock),
+            clock,
             sent: BTreeMap::new(),
             notes: Vec::new(),
         })
@@ -97,12 +86,27 @@ impl Enis {
         !config.connectors.is_empty() || !self.pool.entries.is_empty()
     }
 
-    /// Takes up what the tables hold and the state has lost. Once, before the first step.
-    pub(super) fn adopt(&mut self, config: &Config, tables: &Tables) -> Result<(), Error> {
+    /// Takes up what the tables hold and the state has lost. Once, before the first step. `was_in_force` is whether the
+    /// configuration is the one that the tables were made of.
+    pub(super) async fn adopt(
+        &mut self,
+        config: &Config,
+        was_in_force: bool,
+        resolved: &Resolved,
+        host: &Host,
+        tables: &Tables,
+    ) -> Result<(), RunError> {
         let records = tables.interfaces()?;
         if records.iter().any(Interface::is_eni) {
-            self.counted.again(tables)?;
-            self.notes.extend(adopt(&mut self.pool, config, &records, &self.counted.now));
+            self.counted.count(tables, &self.clock)?;
+            let slots = was_in_force.then(|| slot_devices(resolved)).unwrap_or_default();
+            let found = Found {
+                bound: bound(config, &slots, &records),
+                records: &records,
+                owners: &tables.owners()?,
+                hosts: host.addresses().await?.into_iter().map(|it| it.address).collect(),
+            };
+            self.notes.extend(adopt(&mut self.pool, config, &found, self.counted.usage()));
         }
         Ok(())
     }
@@ -128,10 +132,11 @@ impl Enis {
             let Some(uplink) = resolved.wanted.uplinks.iter().find(|it| it.place == place) else {
                 return UplinkFacts::default();
             };
-            let on_device = addresses.iter().filter(|(_, on)| *on == uplink.ifindex);
             // The host has them on the device itself, so on its untagged frames.
-            let own = on_device.filter(|_| uplink.vlan == VlanTag::NONE).map(|(address, _)| *address);
-            UplinkFacts { is_there: true, addresses: own.collect(), ports }
+            let is_own = |it: &&HostAddress| it.device == uplink.ifindex && uplink.vlan == VlanTag::NONE;
+            let own = addresses.iter().filter(is_own);
+            let passing = own.clone().filter(|it| !it.is_lasting).map(|it| it.address).collect();
+            UplinkFacts { is_there: true, addresses: own.map(|it| it.address).collect(), passing, ports }
         };
         let uplinks = (0..config.uplinks.len()).map(facts).collect();
         let before = std::mem::replace(&mut self.facts.uplinks, uplinks);
@@ -140,9 +145,14 @@ impl Enis {
         Ok(before != self.facts.uplinks)
     }
 
-    /// Counts the ports in use; `false` where that is not due.
-    pub(super) fn count(&mut self, tables: &Tables) -> Result<bool, Error> {
-        self.counted.again(tables)
+    /// Looks at the ports in use: at crowded remotes, and at everything where that is due.
+    pub(super) fn look_at_ports(&mut self, tables: &Tables) -> Result<(), Error> {
+        self.counted.look(tables, &self.clock)
+    }
+
+    /// Counts all ports in use, so that the next step may release what has none.
+    pub(super) fn count(&mut self, tables: &Tables) -> Result<(), Error> {
+        self.counted.count(tables, &self.clock)
     }
 
     /// Hears whose slots have sent something since their ENIs were given back.
@@ -172,8 +182,7 @@ impl Enis {
 
     /// Goes one step.
     pub(super) fn step(&mut self, config: &Config) -> Change {
-        let Counted { now: usage, before, .. } = &self.counted;
-        let seen = Seen { now: ports::now(), facts: &self.facts, usage, before: before.as_ref() };
+        let seen = self.counted.seen(&self.facts, &self.clock);
         let (next, notes) = step(&self.pool, config, seen);
         self.notes.extend(notes);
         let change = if in_tables(&next) != in_tables(&self.pool) {
@@ -199,27 +208,46 @@ impl Enis {
     }
 }
 
-impl Counted {
-    fn again(&mut self, tables: &Tables) -> Result<bool, Error> {
-        let begun = Instant::now();
-        if begun < self.due {
-            return Ok(false);
-        }
-        let mut usage = ports::usage(tables);
-        let refusals = ports::refusals(tables)?;
-        if let Some(before) = &self.refusals {
-            let more = refusals.iter().filter(|(place, count)| before.get(place) != Some(count));
-            usage.refused = more.map(|((address, _), _)| *address).collect();
-        }
-        self.refusals = Some(refusals);
-        if self.next.as_ref().is_none_or(|(since, _)| begun - *since >= SLOPE) {
-            let last = self.next.replace((begun, usage.clone()));
-            self.before = last.map(|(_, usage)| usage);
-        }
-        self.now = usage;
-        self.due = begun + SHARE * begun.elapsed();
-        Ok(true)
+impl Clock {
+    fn new() -> Self {
+        Self { wall: ports::now(), begun: Instant::now() }
     }
+
+    pub(super) fn now(&self) -> Moment {
+        Moment(self.wall.0 + self.begun.elapsed().as_secs())
+    }
+}
+
+/// Nobody has looked meanwhile whether a connector was used, or had room all the time; and the clock may be another one
+/// by now. So nothing has happened between the last look of the daemon before and now.
+fn take_up(pool: &mut Pool, now: Moment) {
+    for entry in &mut pool.entries {
+        (entry.roomy, entry.used, entry.since) = (None, now, entry.since.min(now));
+    }
+}
+
+/// Devices of ENIs with IPv6 on which the kernel can't ask for neighbours, because it has no link-local address there.
+/// On a tagged uplink it need not.
+pub(super) fn mute(
+    config: &Config,
+    pool: &Pool,
+    uplinks: &[WantedUplink],
+    addresses: &[HostAddress],
+) -> BTreeSet<IfIndex> {
+    let has_v6 = |eni: &Eni| eni.addresses.iter().any(|it| Family::of(it.address) == Family::V6);
+    let names: BTreeSet<&str> =
+        pool.enis().filter(|(_, eni)| has_v6(eni)).map(|(_, eni)| eni.subnet.as_str()).collect();
+    let subnets = config.subnets.iter().filter(|subnet| names.contains(subnet.name.value.as_str()));
+    let places: BTreeSet<usize> = subnets.map(|subnet| subnet.uplink).collect();
+    let asked_on = uplinks.iter().filter(|it| places.contains(&it.place) && it.vlan == VlanTag::NONE);
+    let is_link_local = |Ip6([a, b, ..]): Ip6| a == 0xfe && b & 0xc0 == 0x80;
+    let can_ask = |device| addresses.iter().any(|it| it.device == device && is_link_local(it.address));
+    asked_on.map(|it| it.ifindex).filter(|device| !can_ask(*device)).collect()
+}
+
+/// Which device each slot is.
+pub(super) fn slot_devices(resolved: &Resolved) -> BTreeMap<SlotName, IfIndex> {
+    resolved.slots.iter().map(|(name, slot)| (name.clone(), slot.device.ifindex)).collect()
 }
 
 /// The part that the tables are made of.
@@ -271,9 +299,11 @@ fn say(note: &Note) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::tests::config;
     use crate::config::{Addresses, ConnectorKey, EniMac, UdpMapping};
+    use crate::plan::Point;
     use crate::pool::{EniAddress, EniId, Entry};
-    use weir_path::addr::Ip6;
+    use weir_path::addr::{Address, Ip4, Mac, Zone};
 
     fn pool(state: EniState, used: u64) -> Pool {
         let key = ConnectorKey {
@@ -307,6 +337,55 @@ mod tests {
         assert_eq!(that_matters(&before), that_matters(&after));
         assert_eq!(in_tables(&before), in_tables(&after));
         assert_ne!(that_matters(&before), that_matters(&pool(EniState::InUse, 120)));
+    }
+
+    #[test]
+    fn a_device_without_a_link_local_address_is_named_where_an_eni_has_ipv6() {
+        let text = "version = 1\n[[vpc]]\nname = \"prod\"\n[[uplink]]\ninterface = \"eth0\"\nvpc = \"prod\"\n\
+                    [[subnet]]\nname = \"prod-a\"\nvpc = \"prod\"\nprefix6 = \"fd00:1::/64\"\n";
+        let config = config(text);
+        let uplink = WantedUplink {
+            place: 0,
+            ifindex: IfIndex(2),
+            mac: Mac::default(),
+            zone: Zone::default(),
+            point: Point::Tc,
+            vlan: VlanTag::NONE,
+            mtu: 1_500,
+            own: None,
+            own6: None,
+            gateway: None,
+            gateway6: None,
+        };
+        let on = |device, address: &str| {
+            let address: std::net::IpAddr = address.parse().unwrap();
+            HostAddress { address: address.into(), device: IfIndex(device), is_lasting: true }
+        };
+        let mut pool = pool(EniState::InUse, 0);
+        let addresses = [on(2, "fd00:1::2"), on(3, "fe80::3")];
+        assert_eq!(mute(&config, &pool, &[uplink], &addresses), [IfIndex(2)].into());
+        assert_eq!(mute(&config, &pool, &[uplink], &[on(2, "fe80::2")]), BTreeSet::new());
+        let tagged = WantedUplink { vlan: VlanTag(7), ..uplink };
+        assert_eq!(mute(&config, &pool, &[tagged], &addresses), BTreeSet::new());
+        pool.entries[0].enis[0].addresses[0].address = Ip4([10, 0, 0, 7]).mapped();
+        assert_eq!(mute(&config, &pool, &[uplink], &addresses), BTreeSet::new());
+    }
+
+    #[test]
+    fn a_clock_that_was_set_while_no_daemon_ran_makes_nothing_look_idle_or_young_for_ever() {
+        for now in [Moment(10), Moment(2_000_000_000)] {
+            let mut pool = pool(EniState::InUse, 1_000_000);
+            pool.entries[0].since = Moment(1_000_000);
+            take_up(&mut pool, now);
+            assert_eq!(pool.entries[0].used, now);
+            assert!(pool.entries[0].since <= now);
+        }
+    }
+
+    #[test]
+    fn time_passes_as_the_machine_counts_it_from_the_walls_on() {
+        let clock = Clock { wall: Moment(7), begun: Instant::now() - Duration::from_secs(5) };
+        assert_eq!(clock.now(), Moment(12));
     }
 
     #[test]

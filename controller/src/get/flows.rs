@@ -128,6 +128,7 @@ pub(super) const fn protocol_name(number: u8) -> &'static str {
     match number {
         protocol::TCP => "tcp",
         protocol::UDP => "udp",
+        protocol::MAPPING => "udp_mapping",
         _ => "icmp",
     }
 }
@@ -194,6 +195,12 @@ pub(crate) mod tests {
     use weir_path::addr::{Address, Ip4, L4Port};
     use weir_path::flow::{Phase, PortUse, RecordId};
     use weir_path::time::Seconds;
+
+    #[test]
+    fn a_udp_mapping_is_named_and_not_taken_for_icmp() {
+        let numbers = [protocol::TCP, protocol::UDP, protocol::ICMP, protocol::ICMPV6, protocol::MAPPING];
+        assert_eq!(numbers.map(protocol_name), ["tcp", "udp", "icmp", "icmp", "udp_mapping"]);
+    }
 
     #[test]
     fn a_flow_is_shown_once_as_its_client_sees_it() {

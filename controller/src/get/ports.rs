@@ -40,7 +40,7 @@ pub struct RemoteView {
     pub remote: String,
     /// The remote's port; 0 of what has none.
     pub remote_port: u16,
-    /// `tcp`, `udp` or `icmp`.
+    /// `tcp`, `udp`, `icmp`, or `udp_mapping`: ports that sandboxes' UDP ports have, whatever the remote.
     pub protocol: &'static str,
     /// Ports that flows have.
     pub live: u32,

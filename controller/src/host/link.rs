@@ -3,8 +3,9 @@
 use super::error::HostError;
 use futures_util::{StreamExt, TryStreamExt};
 use rtnetlink::packet_core::{NLM_F_REQUEST, NetlinkMessage, NetlinkPayload};
+use rtnetlink::packet_route::AddressFamily;
 use rtnetlink::packet_route::RouteNetlinkMessage;
-use rtnetlink::packet_route::address::{AddressAttribute, AddressMessage};
+use rtnetlink::packet_route::address::{AddressAttribute, AddressHeaderFlags, AddressMessage};
 use rtnetlink::packet_route::link::{InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkMessage, LinkXdp};
 use rtnetlink::packet_route::nsid::{NsidAttribute, NsidMessage};
 use rtnetlink::{Handle, LinkUnspec};
@@ -102,8 +103,19 @@ pub(super) async fn bring_up(handle: &Handle, device: IfIndex) -> Result<(), Hos
     handle.link().set(up).execute().await.map_err(error)
 }
 
-/// Every address of the namespace, and the device it is on.
-pub(super) async fn addresses(handle: &Handle) -> Result<Vec<(Ip6, IfIndex)>, HostError> {
+/// An address that the host itself has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HostAddress {
+    /// The address; an IPv4 address is mapped.
+    pub address: Ip6,
+    /// The device it is on.
+    pub device: IfIndex,
+    /// Whether it is there to stay: not temporary, deprecated or tentative (RFC 4862, 8981).
+    pub is_lasting: bool,
+}
+
+/// Every address of the namespace.
+pub(super) async fn addresses(handle: &Handle) -> Result<Vec<HostAddress>, HostError> {
     let error = |source| HostError::Request { doing: "listing the addresses", source: Box::new(source) };
     let messages: Vec<AddressMessage> =
         handle.address().get().execute().try_collect().await.map_err(error)?;
@@ -120,9 +132,19 @@ pub(super) async fn addresses(handle: &Handle) -> Result<Vec<(Ip6, IfIndex)>, Ho
                 _ => None,
             })
         });
-        Some((Ip6::from(address?), IfIndex(message.header.index)))
+        let (address, device) = (Ip6::from(address?), IfIndex(message.header.index));
+        Some(HostAddress { address, device, is_lasting: is_lasting(message) })
     });
     Ok(own.collect())
+}
+
+/// IPv4 addresses are. The flag of a temporary address says of an IPv4 one that another one is before it.
+fn is_lasting(message: &AddressMessage) -> bool {
+    const PASSING: AddressHeaderFlags = AddressHeaderFlags::Secondary
+        .union(AddressHeaderFlags::Deprecated)
+        .union(AddressHeaderFlags::Tentative)
+        .union(AddressHeaderFlags::Dadfailed);
+    message.header.family != AddressFamily::Inet6 || !message.header.flags.intersects(PASSING)
 }
 
 fn device(message: &LinkMessage) -> Device {
@@ -205,4 +227,24 @@ pub(super) async fn namespace_id(
         }
     }
     Ok(None)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_ipv6_address_that_passes_is_none_to_share_and_a_second_ipv4_one_is() {
+        let with = |family, flags| {
+            let mut message = AddressMessage::default();
+            (message.header.family, message.header.flags) = (family, flags);
+            is_lasting(&message)
+        };
+        // IFA_F_TEMPORARY is IFA_F_SECONDARY (linux/if_addr.h).
+        assert!(!with(AddressFamily::Inet6, AddressHeaderFlags::Secondary));
+        assert!(!with(AddressFamily::Inet6, AddressHeaderFlags::Deprecated | AddressHeaderFlags::Permanent));
+        assert!(!with(AddressFamily::Inet6, AddressHeaderFlags::Tentative));
+        assert!(with(AddressFamily::Inet6, AddressHeaderFlags::Permanent));
+        assert!(with(AddressFamily::Inet, AddressHeaderFlags::Secondary));
+    }
 }

@@ -13,7 +13,7 @@ mod sys;
 
 pub use error::HostError;
 pub use filters::Filter;
-pub use link::{Device, Kind, NamespaceId};
+pub use link::{Device, HostAddress, Kind, NamespaceId};
 pub use namespace::{Namespace, gro_is_on};
 pub use ports::free_ports;
 pub use resolve::{Devices, Resolved};
@@ -24,7 +24,7 @@ use rtnetlink::{Handle, MulticastGroup, new_connection, new_multicast_connection
 use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use weir_path::addr::{IfIndex, Ip6};
+use weir_path::addr::IfIndex;
 
 /// Netlink connections to the namespace that the daemon runs in: one for questions, one that hears of changes, so
 /// that a storm of changes can't drown an answer.
@@ -103,11 +103,11 @@ impl Host {
         }
     }
 
-    /// Every address that the host itself has in this namespace, and the device it is on.
+    /// Every address that the host itself has in this namespace.
     ///
     /// # Errors
     /// [`HostError::Request`].
-    pub async fn addresses(&self) -> Result<Vec<(Ip6, IfIndex)>, HostError> {
+    pub async fn addresses(&self) -> Result<Vec<HostAddress>, HostError> {
         link::addresses(&self.handle).await
     }
 

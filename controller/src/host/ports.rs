@@ -14,6 +14,8 @@ use weir_path::tables::PortBlock;
 
 /// What the kernel gives sockets that name no port (ip(7)); of the namespace of the thread that reads it.
 const GIVEN_OUT: &str = "/proc/sys/net/ipv4/ip_local_port_range";
+/// What it never gives out, and keeps for those who name it (ip(7)).
+const KEPT: &str = "/proc/sys/net/ipv4/ip_local_reserved_ports";
 /// Every socket with a local port, of that namespace (proc_net_tcp(5)).
 const SOCKETS: [&str; 4] = [
     "/proc/thread-self/net/tcp",
@@ -35,7 +37,12 @@ pub fn free_ports() -> Result<FreePorts, HostError> {
         path: GIVEN_OUT.into(),
         source: io::Error::other(format!("{:?} is not two port numbers", text.trim())),
     })?;
-    let mut used = BTreeSet::new();
+    let text = read(KEPT)?;
+    let kept = ranges(&text).ok_or_else(|| HostError::Ports {
+        path: KEPT.into(),
+        source: io::Error::other(format!("{:?} is not a list of ports and ranges", text.trim())),
+    })?;
+    let mut used: BTreeSet<PortBlock> = kept.into_iter().flat_map(blocks).collect();
     for path in SOCKETS {
         match read(path) {
             Ok(text) => used.extend(text.lines().filter_map(local_port).map(|port| PortBlock::of(port).0)),
@@ -50,6 +57,25 @@ pub fn free_ports() -> Result<FreePorts, HostError> {
 fn range(text: &str) -> Option<RangeInclusive<u16>> {
     let mut numbers = text.split_whitespace().map(str::parse);
     Some(numbers.next()?.ok()?..=numbers.next()?.ok()?)
+}
+
+/// Ports and ranges of ports, as the kernel lists them: `8080,9148-9200`.
+fn ranges(text: &str) -> Option<Vec<RangeInclusive<u16>>> {
+    let pieces = text.trim().split(',').filter(|piece| !piece.is_empty());
+    let range = |piece: &str| {
+        let (first, last) = piece.split_once('-').unwrap_or((piece, piece));
+        Some(first.parse().ok()?..=last.parse().ok()?)
+    };
+    pieces.map(range).collect()
+}
+
+/// The blocks that a range of ports touches.
+fn blocks(range: RangeInclusive<u16>) -> impl Iterator<Item = PortBlock> {
+    let (first, last) = (*range.start().max(&PortBlock::FIRST_PORT), *range.end());
+    let block = |port| PortBlock::of(L4Port::new(port)).0.0;
+    // Those below the first block are in none.
+    let all = if last < first { 0..0 } else { block(first)..block(last) + 1 };
+    all.map(PortBlock)
 }
 
 /// The local port of a line, from the first port of the first block on: `   0: 0100007F:1F90 00000000:0000 0A …`.
@@ -104,6 +130,16 @@ mod tests {
     fn a_socket_takes_its_whole_block_out() {
         assert_eq!(piece(32_768..=60_999, &[8_080]), (8_128, 385));
         assert_eq!(piece(32_768..=60_999, &[1_024, 32_767]), (1_088, 494));
+    }
+
+    #[test]
+    fn ports_that_the_kernel_keeps_are_not_free() {
+        let kept = ranges("22,8080,9148-9300\n").unwrap();
+        assert_eq!(kept, [22..=22, 8_080..=8_080, 9_148..=9_300]);
+        let touched: Vec<_> = kept.into_iter().flat_map(blocks).map(|it| it.port(0).number()).collect();
+        assert_eq!(touched, [8_064, 9_088, 9_152, 9_216, 9_280]);
+        assert_eq!((ranges("\n"), ranges("x")), (Some(vec![]), None));
+        assert_eq!(blocks(1..=1_023).count() + blocks(9..=1_024).count(), 1);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! From the names in the configuration to the devices of the host, with everything that doesn't fit.
 
-use super::{Device, Host, HostError, Kind, SlotDevice, Surroundings, device_named};
+use super::{Device, Host, HostAddress, HostError, Kind, SlotDevice, Surroundings, device_named};
 use crate::config::{At, Config, Listener, Problem, SlotName, TargetGroup, Uplink, UplinkHook};
 use crate::plan::{Point, Wanted, WantedSlot, WantedUplink};
 use miette::SourceSpan;
@@ -141,7 +141,7 @@ impl Claimed {
 /// address on an uplink of another VPC is another address.
 fn hosts_own(
     claimed: &Claimed,
-    addresses: &[(Ip6, IfIndex)],
+    addresses: &[HostAddress],
     wanted: &Wanted,
     devices: &BTreeMap<IfIndex, Device>,
 ) -> Option<Problem> {
@@ -150,7 +150,8 @@ fn hosts_own(
     let is_of_another_vpc =
         |it: &WantedUplink, on| it.ifindex == on && it.vlan == VlanTag::NONE && it.zone != claimed.zone;
     let elsewhere = |on: IfIndex| wanted.uplinks.iter().any(|it| is_of_another_vpc(it, on));
-    let (_, on) = addresses.iter().find(|(known, on)| *known == address && !elsewhere(*on))?;
+    let HostAddress { device: on, .. } =
+        addresses.iter().find(|known| known.address == address && !elsewhere(known.device))?;
     let device = devices.get(on).map_or("another device", |device| &device.name);
     Some(Problem::new(
         at,

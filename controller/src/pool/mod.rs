@@ -19,7 +19,7 @@ mod sizing;
 mod step;
 mod usage;
 
-pub use adopt::adopt;
+pub use adopt::{Found, adopt, bound};
 pub use step::step;
 pub use usage::{Ports, Remote, Usage};
 
@@ -226,10 +226,16 @@ pub struct Seen<'a> {
     pub now: Moment,
     /// The host.
     pub facts: &'a Facts,
-    /// Which ports are in use now.
+    /// Which ports were in use when they were last counted.
     pub usage: &'a Usage,
-    /// Which were at the step before, if there was one in this process.
+    /// Which were a while before, if they were counted in this process.
     pub before: Option<&'a Usage>,
+    /// Whether they were counted just now. Else nothing is released, and nothing shrinks.
+    pub is_counted: bool,
+    /// The crowded remotes, as they are now, and who was refused: what tells that an ENI more is needed.
+    pub crowd: &'a Usage,
+    /// Those of a while before.
+    pub crowd_before: Option<&'a Usage>,
 }
 
 /// What is known of the host.
@@ -251,6 +257,8 @@ pub struct UplinkFacts {
     /// Its own addresses, which the host uses; IPv4 addresses are mapped. No ENI but the host's is given one. Empty on a
     /// tagged uplink.
     pub addresses: Vec<Ip6>,
+    /// Those of them that pass: no ENI shares one.
+    pub passing: Vec<Ip6>,
     /// Which ports of them the host leaves alone.
     pub ports: FreePorts,
 }

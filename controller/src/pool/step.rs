@@ -3,7 +3,7 @@
 mod enis;
 
 use super::addresses::Addresses;
-use super::sizing::Sizing;
+use super::sizing::{FULL_PERCENT, RELIEVED_PERCENT, Sizing};
 use super::{ConnectorState, Eni, EniState, Entry, Note, Pool, Ports, Reason, ReasonCode, Seen};
 use crate::config::{Config, Connector, ConnectorKey, EniKind, Subnet};
 use std::collections::{BTreeMap, BTreeSet};
@@ -70,7 +70,7 @@ struct Stepping<'a> {
     seen: Seen<'a>,
     subnets: BTreeMap<&'a str, &'a Subnet>,
     zones: BTreeMap<&'a str, Zone>,
-    /// How many ports of each address are in use, all remotes together.
+    /// How many ports of each address are in use, all remotes together; nothing where they were not counted just now.
     totals: BTreeMap<Vip, Ports>,
     addresses: Addresses<'a>,
     seed: u64,
@@ -95,11 +95,12 @@ impl<'a> Stepping<'a> {
         let interfaces = (MAX_INTERFACES - SPARE_INTERFACES) as usize;
         let vips = config.listeners.len() + 2 * config.uplinks.len();
         let most_addresses = (MAX_VIPS as usize).saturating_sub(vips).min(MAX_SOURCES as usize);
+        let counted = seen.usage.towards.keys().filter(|_| seen.is_counted);
         Self {
             seen,
             subnets: config.subnets.iter().map(|it| (it.name.value.as_str(), it)).collect(),
             zones: config.vpcs.iter().map(|it| (it.name.value.as_str(), it.zone)).collect(),
-            totals: seen.usage.towards.keys().map(|vip| (*vip, seen.usage.of(*vip))).collect(),
+            totals: counted.map(|vip| (*vip, seen.usage.of(*vip))).collect(),
             addresses: Addresses::new(pool, config, seen.facts, seen.usage),
             seed: pool.seed,
             made: pool.made,
@@ -135,7 +136,8 @@ impl<'a> Stepping<'a> {
     fn delete(&mut self, entry: &mut Entry) -> bool {
         let is_new = entry.state != ConnectorState::Deleting;
         let is_over = self.seen.now.since(entry.since) >= DELETING_FOR && !entry.is_orphaned();
-        if entry.enis.is_empty() || !is_new && (is_over || !self.has_flows(entry)) {
+        let is_done = || is_over || self.seen.is_counted && !self.has_flows(entry);
+        if entry.enis.is_empty() || !is_new && is_done() {
             self.release_all(entry);
             return false;
         }
@@ -160,7 +162,9 @@ impl<'a> Stepping<'a> {
         }
         if is_back || self.has_flows(entry) || self.seen.facts.wanted.contains(&entry.id) {
             entry.used = self.seen.now;
-        } else if self.seen.now.since(entry.used) >= connector.settings.idle_reclaim.as_secs() {
+        } else if self.seen.is_counted
+            && self.seen.now.since(entry.used) >= connector.settings.idle_reclaim.as_secs()
+        {
             self.release_all(entry);
             entry.reason = Some(idle(connector));
             return entry.enter(ConnectorState::Inactive, self.seen);
@@ -220,12 +224,16 @@ impl<'a> Stepping<'a> {
     ) -> Result<(), Reason> {
         let (min, max) = bounds(connector, subnets);
         let sizing = Sizing { entry, zone: connector.zone, subnets, seen: self.seen };
-        if sizing.is_pressed() {
+        let limited = entry.reason.clone().filter(|it| it.code == ReasonCode::EniLimitExceeded);
+        if sizing.is_pressed(if limited.is_some() { RELIEVED_PERCENT } else { FULL_PERCENT }) {
             entry.roomy = None;
             if entry.active() >= max {
-                return Err(as_many_as_may_be(max));
+                return Err(as_many_as_may_be(connector.key.enis, max));
             }
             return self.grow(entry, connector, subnets, "the others are nearly full");
+        }
+        if !self.seen.is_counted {
+            return limited.map_or(Ok(()), Err);
         }
         if entry.active() <= min || !sizing.is_roomy() {
             entry.roomy = None;
@@ -313,10 +321,15 @@ fn restoring() -> Reason {
     }
 }
 
-fn as_many_as_may_be(max: u32) -> Reason {
-    let text = format!(
-        "it is nearly full with {max} ENIs, which are the most; raise max_enis or addresses_per_eni, or spread over more \
-         remotes"
-    );
+fn as_many_as_may_be(kind: EniKind, max: u32) -> Reason {
+    let text = match kind {
+        EniKind::Own => format!(
+            "it is nearly full with {max} ENIs, which are the most; raise max_enis or addresses_per_eni, or spread over \
+             more remotes"
+        ),
+        EniKind::Host => "the ports that the host leaves alone are nearly all in use; narrow \
+                          net.ipv4.ip_local_port_range, write enis = \"own\", or spread over more remotes"
+            .to_owned(),
+    };
     Reason { code: ReasonCode::EniLimitExceeded, text }
 }

@@ -1,5 +1,6 @@
 //! Steps as stories: what was there, what is seen, and what comes of it.
 
+mod adopting;
 mod histories;
 mod sizes;
 
@@ -8,7 +9,7 @@ use crate::config::Config;
 use crate::config::tests::config;
 use std::collections::BTreeMap;
 use weir_path::addr::{Address, Ip4, L4Port, Zone};
-use weir_path::tables::{Interface, Vip};
+use weir_path::tables::Vip;
 
 /// A VPC with two subnets on two uplinks, of 251 and of 11 addresses.
 const HEAD: &str = r#"version = 1
@@ -63,7 +64,7 @@ pub(super) fn configured(connectors: &str) -> Config {
 }
 
 pub(super) fn facts() -> Facts {
-    let uplink = UplinkFacts { is_there: true, addresses: vec![], ports: FreePorts::ALL };
+    let uplink = UplinkFacts { is_there: true, addresses: vec![], passing: vec![], ports: FreePorts::ALL };
     Facts { uplinks: vec![uplink; 3], ..Facts::default() }
 }
 
@@ -74,6 +75,9 @@ pub(super) struct World {
     pub(super) facts: Facts,
     pub(super) usage: Usage,
     pub(super) before: Option<Usage>,
+    pub(super) is_counted: bool,
+    pub(super) crowd: Usage,
+    pub(super) crowd_before: Option<Usage>,
     pub(super) notes: Vec<Note>,
 }
 
@@ -85,14 +89,24 @@ impl World {
             facts: facts(),
             usage: Usage::new(Moment(1_000)),
             before: None,
+            is_counted: true,
+            crowd: Usage::new(Moment(1_000)),
+            crowd_before: None,
             notes: Vec::new(),
         }
     }
 
     /// One step at the present moment, after which everything is in force.
     pub(super) fn step(&mut self) {
-        let seen =
-            Seen { now: self.usage.at, facts: &self.facts, usage: &self.usage, before: self.before.as_ref() };
+        let seen = Seen {
+            now: self.usage.at,
+            facts: &self.facts,
+            usage: &self.usage,
+            before: self.before.as_ref(),
+            is_counted: self.is_counted,
+            crowd: &self.crowd,
+            crowd_before: self.crowd_before.as_ref(),
+        };
         let (pool, notes) = step(&self.pool, &self.config, seen);
         (self.pool, self.notes) = (pool, notes);
     }
@@ -106,7 +120,9 @@ impl World {
 
     pub(super) fn pass(&mut self, seconds: u64) {
         self.before = Some(self.usage.clone());
+        self.crowd_before = Some(self.crowd.clone());
         self.usage.at.0 += seconds;
+        self.crowd.at = self.usage.at;
     }
 
     fn only(&self) -> &Entry {
@@ -131,6 +147,12 @@ impl World {
     fn hold(&mut self, address: [u8; 4], live: u32, resting: u32) {
         let vip = Vip { address: Ip4(address).mapped(), zone: self.zone() };
         self.usage.towards.insert(vip, BTreeMap::from([(remote(1), Ports { live, resting })]));
+    }
+
+    /// So many are, as the set of that remote knows it.
+    fn crowd(&mut self, address: [u8; 4], live: u32) {
+        let vip = Vip { address: Ip4(address).mapped(), zone: self.zone() };
+        self.crowd.towards.insert(vip, BTreeMap::from([(remote(1), Ports { live, resting: 0 })]));
     }
 }
 
@@ -294,7 +316,7 @@ fn the_hosts_address_is_taken_where_it_is_asked_for_and_its_ports_are_the_measur
     assert!(world.only().reason.as_ref().unwrap().text.contains("the host has no address in a, b"));
     let ports = FreePorts { first: PortBlock(0), blocks: 1 };
     world.facts.uplinks[0] =
-        UplinkFacts { is_there: true, addresses: vec![Ip4([10, 0, 1, 2]).mapped()], ports };
+        UplinkFacts { is_there: true, addresses: vec![Ip4([10, 0, 1, 2]).mapped()], passing: vec![], ports };
     world.settle();
     assert_eq!(
         (world.only().state, world.addresses()),
@@ -302,7 +324,7 @@ fn the_hosts_address_is_taken_where_it_is_asked_for_and_its_ports_are_the_measur
     );
     world.hold([10, 0, 1, 2], 32, 0);
     world.facts.uplinks[1] =
-        UplinkFacts { is_there: true, addresses: vec![Ip4([10, 0, 2, 2]).mapped()], ports };
+        UplinkFacts { is_there: true, addresses: vec![Ip4([10, 0, 2, 2]).mapped()], passing: vec![], ports };
     world.settle();
     assert_eq!(world.addresses(), ["10.0.1.2", "10.0.2.2"]);
     // The host is given another one.
@@ -332,33 +354,6 @@ fn a_dualstack_eni_has_addresses_of_both_families() {
     let mut world = World::new(&text);
     world.step();
     assert_eq!(world.addresses(), ["10.0.1.7", "10.0.1.8", "fd00:1::4", "fd00:1::5"]);
-}
-
-#[test]
-fn what_the_tables_hold_and_nobody_remembers_drains_and_goes() {
-    let web = connector("web", &["a"], "mac = \"own\"", 1);
-    let record = |last, connector| Interface {
-        zone: configured("").vpcs[0].zone,
-        connector: ConnectorId(connector),
-        local: Ip4([10, 0, 1, last]),
-        mac: Mac::of_eni(0x0102_0304),
-        ..Interface::default()
-    };
-    let mut world = World::new(&web);
-    world.settle();
-    world.facts.connectors.extend([ConnectorId(2), ConnectorId(3)]);
-    world.hold([10, 0, 1, 8], 1, 0);
-    // The first is known, and the last has no flows.
-    let records = [record(7, 1), record(8, 2), record(9, 3)];
-    let notes = adopt(&mut world.pool, &world.config, &records, &world.usage);
-    assert_eq!((notes.len(), world.addresses().len()), (1, 2));
-    world.pass(1_000);
-    world.step();
-    let (entry, eni) = world.pool.enis().find(|(_, eni)| eni.state == EniState::Detaching).unwrap();
-    assert_eq!((entry.id, eni.mac(&entry.key)), (ConnectorId(2), Some(Mac::of_eni(0x0102_0304))));
-    world.usage.towards.clear();
-    world.step();
-    assert_eq!(world.addresses(), ["10.0.1.7"]);
 }
 
 #[test]

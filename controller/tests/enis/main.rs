@@ -67,26 +67,44 @@ fn a_daemon_that_was_killed_takes_up_the_same_enis() {
 }
 
 #[test]
-fn what_is_in_the_tables_and_in_no_file_is_taken_away() {
+fn what_is_in_the_tables_and_in_no_file_goes_on_where_a_slot_tells_whose_it_is() {
     let bed = Bed::new();
     bed.write(&[connector("web-fn", "acme", "mac = \"own\"\n"), slot("tap0", "web-fn")].concat());
     let daemon = bed.run();
     bed.wait_until_active("web-fn");
-    let id = field(&bed.json("enis"), "id");
+    let (address, mac) = (field(&bed.json("enis"), "addresses"), field(&bed.json("enis"), "mac"));
     // By SIGKILL.
     drop(daemon);
     fs::remove_file(bed.state_dir().join("enis.json")).unwrap();
     let daemon = bed.run();
     bed.wait_until_active("web-fn");
-    assert_ne!(field(&bed.json("enis"), "id"), id);
-    let is_one = || bed.json("interfaces").matches("\"name\": \"eni").count() == 1;
-    bed.eventually("the other record is gone", is_one);
+    let enis = bed.json("enis");
+    assert_eq!((field(&enis, "addresses"), field(&enis, "mac")), (address, mac));
+    assert_eq!(bed.json("interfaces").matches("\"name\": \"eni").count(), 1);
     assert_eq!(bed.filters().matches(ENI_MAC).count(), 1);
     daemon.stop();
 }
 
 #[test]
-fn an_eni_that_no_file_remembers_drains_while_it_has_flows() {
+fn what_is_in_the_tables_and_in_no_file_and_of_no_slot_is_taken_away() {
+    let bed = Bed::new();
+    let connector = connector("web-fn", "acme", "mac = \"own\"\n");
+    bed.write(&[connector.clone(), slot("tap0", "web-fn")].concat());
+    let daemon = bed.run();
+    bed.wait_until_active("web-fn");
+    // By SIGKILL.
+    drop(daemon);
+    fs::remove_file(bed.state_dir().join("enis.json")).unwrap();
+    bed.write(&connector);
+    let daemon = bed.run();
+    bed.eventually("nothing is left", || {
+        !bed.json("interfaces").contains("eni-") && !bed.filters().contains(ENI_MAC)
+    });
+    daemon.stop();
+}
+
+#[test]
+fn an_eni_that_no_file_remembers_goes_on_with_its_flows() {
     let bed = Bed::new();
     bed.write(&[connector("web-fn", "acme", "addresses = \"ipv4\"\n"), slot("tap0", "web-fn")].concat());
     let daemon = bed.run();
@@ -99,10 +117,37 @@ fn an_eni_that_no_file_remembers_drains_while_it_has_flows() {
     fs::remove_file(bed.state_dir().join("enis.json")).unwrap();
     let daemon = bed.run();
     bed.wait_until_active("web-fn");
-    assert!(bed.json("connectors").contains("\"reason_code\": \"Orphaned\""), "{}", bed.json("connectors"));
     let enis = bed.json("enis");
-    assert!(enis.matches(&format!("\"{address}\"")).count() == 1 && enis.contains("\"detaching\""), "{enis}");
+    assert!(enis.matches(&format!("\"{address}\"")).count() == 1 && enis.contains("\"in-use\""), "{enis}");
     assert_eq!(tables.flows().len(), 1);
+    daemon.stop();
+}
+
+#[test]
+fn flows_of_a_slot_end_when_it_gets_another_connector_and_stay_when_it_gets_its_first_one() {
+    let bed = Bed::new();
+    let connectors: String =
+        ["one", "two"].map(|name| connector(name, name, "addresses = \"ipv4\"\n")).concat();
+    let bound = |name| connectors.clone() + &slot("tap1", "one") + &slot("tap0", name);
+    bed.write(&bound("one"));
+    let mut daemon = bed.run();
+    bed.wait_until_active("one");
+    let tables = Tables::open(&bed.pins).unwrap();
+    let flow = towards_one_remote(0, &tables.interfaces().unwrap(), tables.now());
+    tables.insert_flows::<V4>(&[flow]).unwrap();
+    let [zone, _] = tables.flows()[0].zones;
+    let slots = || tables.interfaces().unwrap().into_iter().filter(|it| it.is_slot());
+    let device = slots().find(|it| it.zone == zone).unwrap().egress.ifindex;
+    let is_tap0 = slots().filter(|it| it.egress.ifindex < device).count() == 0;
+    daemon.signal(Signal::SIGHUP);
+    daemon.wait_for("the new configuration is in force");
+    assert_eq!(tables.flows().len(), 1);
+    let other =
+        if is_tap0 { bound("two") } else { connectors.clone() + &slot("tap0", "one") + &slot("tap1", "two") };
+    bed.write(&other);
+    daemon.signal(Signal::SIGHUP);
+    bed.eventually("the flow has ended", || tables.flows().is_empty());
+    assert!(slots().all(|it| it.zone != zone), "nobody has the old binding");
     daemon.stop();
 }
 

@@ -4,7 +4,7 @@ use super::{Tables, grace_period, indices};
 use crate::error::Error;
 use crate::image::{Arena, Image, Route};
 use weir_path::layout::{self, CELLS_IN_LINE, CellLine, EPOCH, ListenerKey, RoutePrefix, VipKey};
-use weir_path::tables::{Connector, ConnectorId, GroupId, Half, Owner};
+use weir_path::tables::{Connector, ConnectorId, GroupId, Half, Owner, Vip};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 /// A route, as the kernel's table of longest prefixes has it: the number of bits first.
@@ -29,6 +29,16 @@ impl Tables {
     /// None at present.
     pub fn epoch(&self) -> Result<u64, Error> {
         Ok(self.words.load(EPOCH))
+    }
+
+    /// Whose the addresses of the live configuration are.
+    ///
+    /// # Errors
+    /// [`Error::Table`].
+    pub fn owners(&self) -> Result<Vec<(Vip, Owner)>, Error> {
+        let live = Half::of_epoch(self.words.load(EPOCH)).index();
+        let all = self.vips.read_all()?.into_iter();
+        Ok(all.filter(|(key, _)| key.half == live).map(|(key, owner)| (key.vip, owner)).collect())
     }
 
     /// Makes a configuration live: writes the whole idle half, flips one word, and returns the new epoch once

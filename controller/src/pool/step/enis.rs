@@ -11,6 +11,9 @@ impl<'a> Stepping<'a> {
     pub(super) fn refresh(&mut self, entry: &mut Entry, subnets: &[&'a Subnet]) {
         let key = &entry.key;
         entry.enis.retain_mut(|eni| {
+            if !self.seen.is_counted {
+                return true;
+            }
             let is_done = |it: &EniAddress| self.ports(key, it.address).used() == 0;
             if eni.state == EniState::Detaching {
                 let is_released = eni.addresses.iter().all(is_done);
@@ -48,7 +51,8 @@ impl<'a> Stepping<'a> {
         let prefix = subnet.prefix(family)?.prefix;
         let facts = self.seen.facts.uplinks.get(subnet.uplink)?;
         let leaves_ports = facts.ports.blocks > 0;
-        facts.addresses.iter().copied().find(|address| leaves_ports && prefix.contains(*address))
+        let mut lasting = facts.addresses.iter().filter(|it| !facts.passing.contains(it)).copied();
+        lasting.find(|address| leaves_ports && prefix.contains(*address))
     }
 
     /// One ENI more: the youngest that drains, else a new one.

@@ -43,7 +43,7 @@ fn a_refusal_makes_an_eni_too() {
     let mut world = World::new(&connector("web", &["a"], "", 1));
     world.settle();
     let vip = Vip { address: Ip4(FIRST).mapped(), zone: world.zone() };
-    world.usage.refused.insert(vip);
+    world.crowd.refused.insert(vip);
     world.step();
     assert_eq!(world.states().len(), 2);
 }
@@ -142,4 +142,113 @@ fn further_addresses_come_and_go_with_a_reload_and_those_in_use_drain_first() {
     world.step();
     assert_eq!(world.addresses(), ["10.0.1.7", "10.0.1.9"]);
     assert_eq!(world.only().enis[0].id, id);
+}
+
+#[test]
+fn a_crowded_remote_makes_an_eni_more_without_a_count_of_everything() {
+    let mut world = World::new(&connector("web", &["a"], "", 1));
+    world.settle();
+    world.is_counted = false;
+    world.crowd(FIRST, 25_000);
+    world.step();
+    assert_eq!(world.states().len(), 1);
+    // Two fifths: a set that was made late doesn't know of all.
+    world.crowd(FIRST, 25_805);
+    world.step();
+    assert_eq!(world.states().len(), 2);
+}
+
+#[test]
+fn a_remote_that_is_crowded_since_now_was_not_empty_before() {
+    let mut world = World::new(&connector("web", &["a"], "", 1));
+    world.settle();
+    world.is_counted = false;
+    world.pass(1);
+    world.crowd(FIRST, 10_000);
+    world.step();
+    assert_eq!(world.states().len(), 1);
+    world.pass(1);
+    // 66,000 ports in ten seconds; there are 64,512.
+    world.crowd(FIRST, 15_100);
+    world.step();
+    assert_eq!(world.states().len(), 2);
+}
+
+#[test]
+fn nothing_is_released_and_nothing_shrinks_on_a_count_of_some_time_ago() {
+    let mut world = World::new(&connector("web", &["a"], "min_enis = 2\nidle_reclaim = 3600", 1));
+    world.settle();
+    world.config = configured(&connector("web", &["a"], "max_enis = 1\nidle_reclaim = 3600", 1));
+    world.step();
+    assert_eq!(world.states(), ["available", "detaching"]);
+    world.is_counted = false;
+    world.pass(3_600);
+    world.step();
+    assert_eq!(world.states(), ["available", "detaching"]);
+    world.is_counted = true;
+    world.step();
+    assert_eq!((world.states(), world.only().state), (vec![], ConnectorState::Inactive));
+}
+
+#[test]
+fn what_nobody_refers_to_goes_when_its_time_is_up_also_without_a_count() {
+    let mut world = World::new(&connector("web", &["a"], "", 1));
+    world.settle();
+    world.hold(FIRST, 1, 0);
+    world.config = configured(&connector("web", &["a"], "", 0));
+    world.step();
+    world.is_counted = false;
+    world.pass(4);
+    world.step();
+    assert_eq!(world.states(), ["detaching"]);
+    world.pass(1);
+    world.step();
+    assert_eq!(world.pool.entries, []);
+}
+
+#[test]
+fn the_complaint_about_the_limit_stays_until_there_is_room_again() {
+    let mut world = World::new(&connector("web", &["a"], "max_enis = 1", 1));
+    world.settle();
+    let mut complains = |used, is_counted| {
+        world.hold(FIRST, used, 0);
+        world.is_counted = is_counted;
+        world.step();
+        world.only().reason.is_some()
+    };
+    let seen =
+        [(32_255, true), (32_256, true), (30_000, true), (30_000, false), (25_804, true), (32_255, true)];
+    assert_eq!(
+        seen.map(|(used, is_counted)| complains(used, is_counted)),
+        [false, true, true, true, false, false]
+    );
+}
+
+#[test]
+fn the_hosts_address_is_not_said_to_need_more_enis() {
+    let mut world = World::new(&connector("web", &["a"], "enis = \"host\"", 1));
+    world.facts.uplinks[0].addresses = vec![Ip4(FIRST).mapped()];
+    world.settle();
+    world.hold(FIRST, 40_000, 0);
+    world.step();
+    let reason = world.only().reason.clone().unwrap();
+    assert_eq!(reason.code, ReasonCode::EniLimitExceeded);
+    assert!(
+        reason.text.contains("ip_local_port_range") && !reason.text.contains("max_enis"),
+        "{}",
+        reason.text
+    );
+}
+
+#[test]
+fn an_address_of_the_hosts_that_passes_is_shared_with_nobody_and_given_to_nobody() {
+    let mut world = World::new(&connector("web", &["a"], "enis = \"host\"", 1));
+    let [passing, lasting] = [7, 9].map(|last| Ip4([10, 0, 1, last]).mapped());
+    (world.facts.uplinks[0].addresses, world.facts.uplinks[0].passing) =
+        (vec![passing, lasting], vec![passing]);
+    world.step();
+    assert_eq!(world.addresses(), ["10.0.1.9"]);
+    world.config = configured(&connector("web", &["a"], "", 1));
+    world.step();
+    assert!(world.addresses().contains(&"10.0.1.8".to_owned()), "{:?}", world.addresses());
 }
