@@ -1,7 +1,8 @@
 //! The path's cells over the model: every method is one access past the watcher.
 
-use super::flows::{EntryAt, FlowModel, Kept, RecordAt, Which, WordAt};
+use super::flows::{FlowModel, Kept};
 use super::watch::{Op, Watch};
+use super::words::{EntryAt, RecordAt, Which, WordAt};
 use weir_path::addr::{L4Port, Zone};
 use weir_path::flow::store::{EntryCell, PortCells, PortSetId, RecordCell};
 use weir_path::flow::{Counts, Ends, Hop, Key, Meta, Part, Side};

@@ -7,7 +7,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use weir_dataplane::FamilySizes;
 use weir_dataplane::flows::{FlowState, SideState, Stored};
-use weir_path::flow::store::{PortSetId, PortSetRef, Room, RoomWord, Word};
+use weir_path::flow::store::{PortSetId, PortSetRef, Room, RoomWord};
 use weir_path::flow::{Ends, Hop, Key, Life, Meta, Phase, RecordId, Side, Stamp, V4, V6};
 use weir_path::layout::{FLOWS_A_PORT_SET, PORT_SET_USED};
 use weir_path::outbound::Asked;
@@ -56,7 +56,7 @@ pub struct FlowModel<F: Kept> {
     /// Elements that were removed, the last one on top.
     removed: RefCell<Vec<usize>>,
     records: RefCell<BTreeMap<RecordId, Record<F::Key>>>,
-    words: RefCell<BTreeMap<RoomWord, u64>>,
+    pub(super) words: RefCell<BTreeMap<RoomWord, u64>>,
     /// Where the ageing walk stands.
     pub(super) next_to_age: Cell<u32>,
     /// Where fragments without ports go.
@@ -64,7 +64,7 @@ pub struct FlowModel<F: Kept> {
     /// Which set of ports each remote has.
     pub(super) port_sets: RefCell<BTreeMap<F::Key, PortSetRef>>,
     /// The words of sets of ports that are not zero.
-    port_words: RefCell<BTreeMap<(PortSetId, u32), u64>>,
+    pub(super) port_words: RefCell<BTreeMap<(PortSetId, u32), u64>>,
     /// Where the walk over sets of ports stands.
     pub(super) next_ports: Cell<u32>,
     /// How often each remote was refused a port.
@@ -282,11 +282,11 @@ impl<F: Kept> FlowModel<F> {
         words.iter().filter(|(which, word)| matches!(which, RoomWord::Place(_)) && **word != 0).count()
     }
 
-    fn port_word(&self, id: PortSetId, nth: u32) -> u64 {
+    pub(super) fn port_word(&self, id: PortSetId, nth: u32) -> u64 {
         self.port_words.borrow().get(&(id, nth)).copied().unwrap_or_default()
     }
 
-    fn word(&self, which: RoomWord) -> u64 {
+    pub(super) fn word(&self, which: RoomWord) -> u64 {
         self.words.borrow().get(&which).copied().unwrap_or_default()
     }
 
@@ -312,125 +312,5 @@ impl<K: Key + FromZeros> Record<K> {
     pub(super) fn key(&self, side: Side) -> K {
         let [original, reply] = self.keys;
         if side == Side::Original { original } else { reply }
-    }
-}
-
-macro_rules! handle {
-    ($(#[$doc:meta])* $Name:ident { $at:ident: $At:ty }) => {
-        $(#[$doc])*
-        #[derive(Debug)]
-        pub struct $Name<'a, F: Kept, W> {
-            pub(super) table: &'a FlowModel<F>,
-            pub(super) watch: &'a W,
-            pub(super) $at: $At,
-        }
-
-        impl<F: Kept, W> Clone for $Name<'_, F, W> {
-            fn clone(&self) -> Self {
-                *self
-            }
-        }
-
-        impl<F: Kept, W> Copy for $Name<'_, F, W> {}
-    };
-}
-
-handle!(
-    /// A place in the hash: whoever's entry is there now.
-    EntryAt { at: usize }
-);
-handle!(
-    /// A place in the array of records.
-    RecordAt { id: RecordId }
-);
-handle!(
-    /// A word.
-    WordAt { which: Which }
-);
-
-/// A word that several CPUs change.
-#[derive(Clone, Copy, Debug)]
-pub enum Which {
-    /// An element's stamp.
-    Stamp(usize),
-    /// A record's life.
-    Life(RecordId),
-    /// Around the records.
-    Room(RoomWord),
-    /// In a set of ports.
-    Port(PortSetId, u32),
-}
-
-impl<F: Kept, W: Watch> WordAt<'_, F, W> {
-    fn ops(self) -> [Op; 3] {
-        match self.which {
-            Which::Stamp(_) => [Op::LoadStamp, Op::SwapStamp, Op::SwapStamp],
-            Which::Life(_) => [Op::LoadLife, Op::SwapLife, Op::SwapLife],
-            Which::Room(_) => [Op::LoadWord, Op::SwapWord, Op::AddWord],
-            Which::Port(..) => [Op::PortWord; 3],
-        }
-    }
-
-    fn get(self) -> u64 {
-        match self.which {
-            Which::Stamp(at) => self.table.element(at).side.stamp.0,
-            Which::Life(id) => self.table.read(id).life.0,
-            Which::Room(which) => self.table.word(which),
-            Which::Port(id, nth) => self.table.port_word(id, nth),
-        }
-    }
-
-    fn put(self, to: u64) {
-        match self.which {
-            Which::Stamp(at) => self.table.write_side(at, |side| side.stamp = Stamp(to)),
-            Which::Life(id) => self.table.write(id, |record| record.life = Life(to)),
-            Which::Room(which) => drop(self.table.words.borrow_mut().insert(which, to)),
-            Which::Port(id, nth) => drop(self.table.port_words.borrow_mut().insert((id, nth), to)),
-        }
-    }
-}
-
-impl<F: Kept, W: Watch> Word for WordAt<'_, F, W> {
-    fn load(self) -> u64 {
-        let [load, ..] = self.ops();
-        self.watch.access(load, || self.get())
-    }
-
-    fn swap(self, from: u64, to: u64) -> bool {
-        let [_, swap, _] = self.ops();
-        self.watch.access(swap, || {
-            let is_it = self.get() == from;
-            if is_it {
-                self.put(to);
-            }
-            is_it
-        })
-    }
-
-    fn add(self, number: u64) -> u64 {
-        let [.., add] = self.ops();
-        self.watch.access(add, || {
-            let was = self.get();
-            self.put(was.wrapping_add(number));
-            was
-        })
-    }
-
-    fn set(self, bits: u64) -> u64 {
-        let [.., add] = self.ops();
-        self.watch.access(add, || {
-            let was = self.get();
-            self.put(was | bits);
-            was
-        })
-    }
-
-    fn clear(self, bits: u64) -> u64 {
-        let [.., add] = self.ops();
-        self.watch.access(add, || {
-            let was = self.get();
-            self.put(was & !bits);
-            was
-        })
     }
 }

@@ -3,14 +3,17 @@
 //! The model keeps both halves of the configuration, so that a walk that mixed them up would show, and the
 //! kernel's habit of giving an empty record for an interface number that is not in use.
 
+mod bucket;
 mod cells;
 mod flows;
 mod view;
 pub mod watch;
+mod words;
 
-pub use flows::{EntryAt, FlowModel, Kept, RecordAt, Which, WordAt};
+pub use flows::{FlowModel, Kept};
 pub use view::View;
 pub use watch::{Op, Quiet, Watch};
+pub use words::{EntryAt, RecordAt, Which, WordAt};
 
 use crate::executor::Walk;
 use crate::world::{Change, FlowImage, Flows, Keyed, State, WalkCounters, World};

@@ -1,8 +1,10 @@
 //! The tables as one packet sees them that comes in by one device on one CPU.
 
+use super::bucket::Bucket;
 use super::cells::PortsAt;
-use super::flows::{EntryAt, FlowModel, RecordAt, Which, WordAt};
+use super::flows::FlowModel;
 use super::watch::{Op, Quiet, Watch};
+use super::words::{EntryAt, RecordAt, Which, WordAt};
 use super::{Configuration, Held, Model};
 use crate::executor::Walk;
 use std::cell::Cell;
@@ -361,46 +363,5 @@ impl<'a, F: Held, W: Watch> Flows<F> for View<'a, W> {
         self.watch.access(Op::Tell, || {
             *self.model.ended.borrow_mut().entry(why).or_default() += 1;
         });
-    }
-}
-
-/// The word that says how many answers an interface has left.
-#[derive(Clone, Copy)]
-struct Bucket<'a> {
-    model: &'a Model,
-    id: InterfaceId,
-}
-
-impl Word for Bucket<'_> {
-    fn load(self) -> u64 {
-        self.model.buckets.borrow().get(&self.id).copied().unwrap_or_default()
-    }
-
-    fn swap(self, from: u64, to: u64) -> bool {
-        let is_it = self.load() == from;
-        if is_it {
-            self.model.buckets.borrow_mut().insert(self.id, to);
-        }
-        is_it
-    }
-
-    fn add(self, number: u64) -> u64 {
-        self.replace(|was| was.wrapping_add(number))
-    }
-
-    fn set(self, bits: u64) -> u64 {
-        self.replace(|was| was | bits)
-    }
-
-    fn clear(self, bits: u64) -> u64 {
-        self.replace(|was| was & !bits)
-    }
-}
-
-impl Bucket<'_> {
-    fn replace(self, is: impl FnOnce(u64) -> u64) -> u64 {
-        let was = self.load();
-        self.model.buckets.borrow_mut().insert(self.id, is(was));
-        was
     }
 }
