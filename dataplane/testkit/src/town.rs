@@ -7,17 +7,20 @@
 //!                                              stranger (7): a device without a record
 //! ```
 //!
+//! The ways outwards are in `town/connectors.rs`.
+//!
 //! The number in parentheses is the kernel's index of the device, and the VLAN's where frames have a tag. All VPCs use
 //! the same addresses, and all sandboxes look the same from inside. Prod has an address of its own, lab has none, and
 //! the office has a gateway.
 
+mod connectors;
 mod listeners;
 
+pub use connectors::*;
 pub use listeners::{image, listener};
 
 use crate::packets::Party;
 use crate::world::{FlowImage, Flows, Keyed, SideImage, World};
-use std::collections::BTreeMap;
 use weir_dataplane::{FamilySizes, Sizes};
 use weir_path::addr::{Address, IfIndex, InterfaceId, Ip4, Ip6, L4Port, Mac, Zone};
 use weir_path::flow::{Counts, Ends, Hop, Key, Key4, Key6, Phase, PortUse};
@@ -58,14 +61,27 @@ pub const SLOT_1: Interface = slot(2, 4, 1, Delivery::VETH_PEER);
 pub const SLOT_2: Interface = slot(3, 5, 2, Delivery::VETH_PEER);
 /// The slot of sandbox 3.
 pub const SLOT_3: Interface = slot(4, 6, 3, Delivery::TRANSMIT);
-/// All of them.
-pub const INTERFACES: [Interface; 6] = [PROD, LAB, SLOT_1, SLOT_2, SLOT_3, OFFICE];
+/// All of them, with those of the connectors.
+pub const INTERFACES: [Interface; 23] = {
+    let mut all = [PROD; 23];
+    let parts: [&[Interface]; 3] = [&[PROD, LAB, SLOT_1, SLOT_2, SLOT_3, OFFICE], &ENIS, &BOUND];
+    let (mut part, mut at) = (0, 0);
+    while part < parts.len() {
+        let mut nth = 0;
+        while nth < parts[part].len() {
+            all[at] = parts[part][nth];
+            (nth, at) = (nth + 1, at + 1);
+        }
+        part += 1;
+    }
+    all
+};
 /// The longest IP packet on every device.
 pub const MTU: u32 = 1_500;
 /// A device that Weir knows nothing of.
 pub const STRANGER: IfIndex = IfIndex(7);
 /// The devices there are, the stranger included.
-pub const DEVICES: std::ops::RangeInclusive<u32> = 2..=7;
+pub const DEVICES: std::ops::RangeInclusive<u32> = 2..=17;
 /// An interface number that no interface has.
 pub const NOBODY: InterfaceId = InterfaceId(9);
 
@@ -224,7 +240,7 @@ pub fn world() -> World {
     World {
         interfaces: INTERFACES.to_vec(),
         image: image(),
-        next_hops: BTreeMap::new(),
+        next_hops: connectors::next_hops(),
         flows: Flows::default(),
         sizes: Sizes { v4: family, v6: family },
         pots: 2,

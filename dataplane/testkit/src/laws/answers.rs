@@ -21,6 +21,7 @@ pub(super) fn answered(before: &[u8], after: &[u8], why: Reason) -> Result<(), S
         | Reason::AnsweredNotAllowedOut
         | Reason::AnsweredNoRoute
         | Reason::AnsweredPortsExhausted
+        | Reason::AnsweredNoRoom
             if is_tcp =>
         {
             reset(before, after)

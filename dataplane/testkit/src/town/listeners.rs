@@ -28,14 +28,16 @@ pub fn image() -> Image {
         group(vec![target(one, 0), target(two, 0), target(three, 0)]),
     ];
     let listeners = listeners();
-    Image {
+    let mut image = Image {
         hash_key: HASH_KEY,
         times: TIMES,
         vips: listeners.keys().map(|listener| listener.vip).collect(),
         listeners,
         groups,
         ..Image::default()
-    }
+    };
+    super::connectors::connect(&mut image);
+    image
 }
 
 fn listeners() -> BTreeMap<Listener, Forward> {
