@@ -20,7 +20,7 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("WEIR_BENCH_OBJECT_PATH"
 /// Programs that are run without a tail call, or that are called.
 const XDP: [&str; 7] =
     ["harness", "empty", "floor", "bare_insert_v4", "bare_remove_v4", "bare_insert_v6", "bare_remove_v6"];
-const TC: [&str; 3] = ["harness_tc", "empty_tc", "floor_tc"];
+const TC: [&str; 4] = ["harness_tc", "empty_tc", "floor_tc", "shorten_tc"];
 
 /// Which kind of program is measured.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

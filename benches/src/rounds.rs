@@ -7,8 +7,9 @@ use crate::harness::{Flows, Harness, Hook, Subject};
 use aya::programs::ProgramFd;
 use weir_path::addr::IfIndex;
 
-/// What an empty program returns: `XDP_PASS`, `TC_ACT_UNSPEC`.
-const fn passed(hook: Hook) -> u32 {
+/// What a program returns that sends nothing and drops nothing: `XDP_PASS`, `TC_ACT_UNSPEC`.
+#[must_use]
+pub const fn passed(hook: Hook) -> u32 {
     match hook {
         Hook::Xdp => 2,
         Hook::Tc => u32::MAX,

@@ -6,9 +6,10 @@
 use weir_benches::Outcome;
 use weir_benches::figures::Series;
 use weir_benches::frames::Ports;
+use weir_benches::harness::Hook;
 use weir_benches::pool::{self, ALL, OTHERS, Outward, PORTS, Terms};
 use weir_benches::rounds;
-use weir_benches::town::Town;
+use weir_benches::town::{SLOT, Town};
 use weir_dataplane::Held;
 use weir_path::Reason;
 use weir_path::flow::{V4, V6};
@@ -122,20 +123,30 @@ fn open_and_end<T: Town>(bench: &mut Bench, remote: u32, first: u32, count: u32)
 }
 
 /// SYNs that are refused at 100 %, beside flows that are opened at 0 %. The address is full when this begins.
+///
+/// A RST is shorter than the harness's frame. That the frame is made long again is the harness's own, and half of what it
+/// takes to shorten and to lengthen one.
 fn refusal(report: &mut Report, bench: &mut Bench, rounds: &Rounds) -> Outcome<()> {
-    let [mut refusals, mut opens] = [(); 2].map(|()| Series::default());
-    let packet = bench.subject::<V4>(Outward::Syn, OTHERS)?;
+    let [mut refusals, mut opens, mut lengthened] = [(); 3].map(|()| Series::default());
+    let refused = bench.subject::<V4>(Outward::Syn, OTHERS)?;
+    let shot = Outward::Syn.shot::<V4>(OTHERS);
+    let program = bench.harness.program("shorten_tc")?;
+    let shortened = rounds::subject(Hook::Tc, shot, program, SLOT, rounds::passed(Hook::Tc));
+    let flows = again_and_again(OTHERS.count);
     for _ in 0..rounds.many {
+        lengthened.push(rounds::net(&mut bench.harness, &shortened, flows, REFUSED)? / 2.0);
         let [told] = bench.counted([Reason::AnsweredPortsExhausted], |bench| {
-            refusals.push(rounds::net(&mut bench.harness, &packet, again_and_again(OTHERS.count), REFUSED)?);
+            refusals.push(rounds::net(&mut bench.harness, &refused, flows, REFUSED)?);
             Ok(())
         })?;
         expect("SYNs refused", told as u64, REFUSED.into())?;
         let [opened, _] = open_and_end::<V4>(bench, UNKNOWN, 0, AGAIN)?;
         opens.push(opened);
     }
+    let refusals = refusals.less(&lengthened);
     report.add("a refusal at 100 % / a new flow at 0 %", refusals.over(&opens), RATIO, Aim::AtMost(0.5));
     report.add("a refusal at 100 %", refusals, NS, Aim::None);
     report.add("a new flow at 0 %", opens, NS, Aim::None);
+    report.add("taken off: the frame is made long again", lengthened, NS, Aim::None);
     Ok(())
 }
