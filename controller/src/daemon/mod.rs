@@ -142,16 +142,21 @@ impl Daemon {
         let (config, tables) = (&self.config, self.dataplane.tables());
         self.enis.adopt(config, was_in_force, &resolved, &self.host, tables).await?;
         self.put_in_force(resolved).await?;
-        let links = self.in_force.as_ref().map(|it| it.wanted.uplinks.as_slice()).unwrap_or_default();
-        for device in pool::mute(&self.config, &self.enis.pool, links, &self.host.addresses().await?) {
+        self.report_mute_devices().await;
+        Ok(())
+    }
+
+    /// Names devices on which ENIs can't find neighbours by IPv6. Once: whoever wants it so has read it.
+    async fn report_mute_devices(&self) {
+        let (Some(in_force), Ok(addresses)) = (&self.in_force, self.host.addresses().await) else { return };
+        for device in pool::mute(&self.config, &self.enis.pool, &in_force.wanted.uplinks, &addresses) {
             let device = name_of(device).unwrap_or_else(|| device.to_string());
             warn!(
                 "device {device} has no link-local IPv6 address, with which the kernel asks for neighbours: connectors \
-                 reach gateways by IPv6 there, and nobody else on the link; `sysctl net.ipv6.conf.{device}.addr_gen_mode=0` \
+                 reach gateways by IPv6 there, and nobody else on the link; `ip link set dev {device} addrgenmode eui64` \
                  gives it one"
             );
         }
-        Ok(())
     }
 
     /// A dataplane that never worked is not left behind; one that was adopted stays what it is.

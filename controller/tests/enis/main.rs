@@ -31,6 +31,7 @@ fn an_eni_is_announced_and_let_in_and_leaves_nothing_when_nobody_needs_it_any_mo
     let connector = connector("web-fn", "acme", "mac = \"own\"\n");
     bed.write(&(connector.clone() + &slot("tap0", "web-fn")));
     let mut daemon = bed.run();
+    daemon.wait_for("up0 has no link-local IPv6 address");
     let shown = bed.json("enis");
     let (address, mac) = (field(&shown, "addresses"), field(&shown, "mac"));
     assert!(address.starts_with("10.0.1.") && mac.starts_with(ENI_MAC), "{shown}");
