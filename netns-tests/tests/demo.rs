@@ -46,6 +46,7 @@ fn the_demo_keeps_its_promises_and_prints_one_object() -> Tested {
     #[rustfmt::skip]
     let zeros = [
         "failed", "failed_during_scale", "failed_while_dead", "tcp_retrans_over_baseline", "conservation_diff",
+        "outward_failed", "uninvited_let_in",
     ];
     assert!(zeros.iter().all(|field| report[field] == 0), "{report:#}");
     assert!(report["begun_while_dead"].as_u64().is_some_and(|begun| begun >= 500), "{report:#}");
@@ -53,6 +54,8 @@ fn the_demo_keeps_its_promises_and_prints_one_object() -> Tested {
         ["sandbox-1", "sandbox-2", "sandbox-3"].iter().all(|name| report["served"][name].is_u64()),
         "{report:#}"
     );
+    assert_eq!(report["vpc_sees_sources"], serde_json::json!({ "vpc-a": 1, "vpc-b": 1 }), "{story}");
+    assert!(report["uninvited_sent"].as_u64().is_some_and(|sent| sent > 0), "{report:#}");
     assert!(report["packets_in"].as_u64() >= report["packets_out"].as_u64(), "{report:#}");
     assert_eq!((&report["left_behind"], &report["xdp_mode"]), (&Value::Array(vec![]), &"native".into()));
     assert_eq!(traces(), Vec::<String>::new());

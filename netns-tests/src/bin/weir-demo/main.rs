@@ -1,13 +1,15 @@
 //! The demo: the whole story at once, on real traffic, in about a minute.
 //!
 //! Three sandboxes that all look the same serve behind one VIP; targets come and go under load; the daemon
-//! is killed and comes back; nothing is lost, and nothing is left behind. Each promise is judged, and a
+//! is killed and comes back; nothing is lost, and nothing is left behind. Then sandboxes open connections into two
+//! VPCs, and nobody is let in. Each promise is judged, and a
 //! broken one makes the exit code 1.
 #![forbid(unsafe_code)]
 
 mod report;
 mod stage;
 mod story;
+mod vpcs;
 
 use std::process::ExitCode;
 

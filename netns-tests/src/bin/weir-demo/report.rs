@@ -29,6 +29,16 @@ pub(crate) struct Report {
     pub(crate) reasons: BTreeMap<String, u64>,
     /// Packets in less the sum of the reasons, and the uplink's packets by the kernel's count less Weir's.
     pub(crate) conservation_diff: u64,
+    /// Requests of sandboxes to servers in their VPCs.
+    pub(crate) outward_requests: u64,
+    /// Those of them without an answer of the right VPC's server.
+    pub(crate) outward_failed: u64,
+    /// How many addresses the server in each VPC saw sandboxes come from.
+    pub(crate) vpc_sees_sources: BTreeMap<String, u64>,
+    /// Packets that were sent to the address that the sandboxes share, and that nobody asked for.
+    pub(crate) uninvited_sent: u64,
+    /// Those of them, and what they caused, that a sandbox saw.
+    pub(crate) uninvited_let_in: u64,
     /// What outlived the run.
     pub(crate) left_behind: Vec<String>,
     /// How XDP ran on the uplink, as the kernel says.
@@ -51,6 +61,8 @@ impl Report {
             ("requests fail while the daemon is dead", self.failed_while_dead),
             ("TCP retransmits more than without Weir", self.tcp_retrans_over_baseline),
             ("packets leave uncounted", self.conservation_diff),
+            ("requests of sandboxes fail", self.outward_failed),
+            ("uninvited packets come in", self.uninvited_let_in),
             ("things are left behind", self.left_behind.len() as u64),
         ];
         let mut broken: Vec<_> = zeros
@@ -66,6 +78,13 @@ impl Report {
         }
         if self.xdp_mode != "native" {
             broken.push(format!("the uplink's XDP mode is {}, not native", self.xdp_mode));
+        }
+        let sees_one = |vpc: &str| self.vpc_sees_sources.get(vpc) == Some(&1);
+        if !["vpc-a", "vpc-b"].into_iter().all(sees_one) || self.uninvited_sent == 0 {
+            broken.push(format!(
+                "each VPC was to see one source, and {} uninvited packets: {:?}",
+                self.uninvited_sent, self.vpc_sees_sources
+            ));
         }
         if !self.is_fair() {
             broken.push(format!("the requests are not spread evenly: {:?}", self.served));
@@ -93,6 +112,9 @@ impl Report {
              TCP retransmissions over baseline {:>9}\n  \
              packets in                        {:>9}\n  \
              packets out                       {:>9}, uncounted {}\n{reasons}  \
+             outward requests                  {:>9}, failed {}\n  \
+             sources that vpc-a, vpc-b see     {:>9}\n  \
+             uninvited packets                 {:>9}, let in {}\n  \
              XDP mode                          {:>9}\n  \
              left behind                       {:>9}",
             self.requests,
@@ -104,6 +126,11 @@ impl Report {
             self.packets_in,
             self.packets_out,
             self.conservation_diff,
+            self.outward_requests,
+            self.outward_failed,
+            self.vpc_sees_sources.values().map(u64::to_string).collect::<Vec<_>>().join(", "),
+            self.uninvited_sent,
+            self.uninvited_let_in,
             self.xdp_mode,
             if self.left_behind.is_empty() { "nothing".into() } else { self.left_behind.join(", ") },
         )
@@ -121,6 +148,8 @@ mod tests {
                 .map(|(n, c)| (n.into(), c))
                 .into(),
             begun_while_dead: 500,
+            vpc_sees_sources: [("vpc-a".into(), 1), ("vpc-b".into(), 1)].into(),
+            uninvited_sent: 80,
             xdp_mode: "native".into(),
             ..Report::default()
         }
@@ -133,7 +162,11 @@ mod tests {
 
     #[test]
     fn each_promise_can_be_broken() {
-        let breaches: [fn(&mut Report); 9] = [
+        let breaches: [fn(&mut Report); 13] = [
+            |report| report.outward_failed = 1,
+            |report| report.uninvited_let_in = 1,
+            |report| report.uninvited_sent = 0,
+            |report| report.vpc_sees_sources.extend([("vpc-b".to_owned(), 2)]),
             |report| report.failed = 1,
             |report| report.failed_during_scale = 1,
             |report| report.begun_while_dead = 499,

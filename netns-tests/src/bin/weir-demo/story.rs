@@ -23,6 +23,7 @@ use weir_netns_tests::weir::Weir;
 
 use crate::report::{BEGUN_WHILE_DEAD, Report};
 use crate::stage::Stage;
+use crate::vpcs;
 
 const REQUESTS: u32 = 2000;
 
@@ -51,6 +52,7 @@ pub(crate) fn tell(stage: &Stage) -> Result<Report, Error> {
     die(stage, &bed, &mut weir, &mut report)?;
     count(stage, &bed, &weir, start, &mut report)?;
     end(stage, bed, weir, &mut report)?;
+    vpcs::tell(stage, &mut report)?;
     Ok(report)
 }
 
