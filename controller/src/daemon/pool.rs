@@ -99,7 +99,7 @@ impl Enis {
         let records = tables.interfaces()?;
         if records.iter().any(Interface::is_eni) {
             self.counted.count(tables, &self.clock)?;
-            let slots = was_in_force.then(|| slot_devices(resolved)).unwrap_or_default();
+            let slots = if was_in_force { slot_devices(resolved) } else { BTreeMap::new() };
             let found = Found {
                 bound: bound(config, &slots, &records),
                 records: &records,
@@ -373,12 +373,12 @@ mod tests {
 
     #[test]
     fn a_clock_that_was_set_while_no_daemon_ran_makes_nothing_look_idle_or_young_for_ever() {
-        for now in [Moment(10), Moment(2_000_000_000)] {
+        for set_to in [Moment(10), Moment(2_000_000_000)] {
             let mut pool = pool(EniState::InUse, 1_000_000);
             pool.entries[0].since = Moment(1_000_000);
-            take_up(&mut pool, now);
-            assert_eq!(pool.entries[0].used, now);
-            assert!(pool.entries[0].since <= now);
+            take_up(&mut pool, set_to);
+            assert_eq!(pool.entries[0].used, set_to);
+            assert!(pool.entries[0].since <= set_to);
         }
     }
 
