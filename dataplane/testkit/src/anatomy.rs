@@ -129,10 +129,11 @@ impl Anatomy {
         self.is_icmp() && !self.is_fragment && is_error
     }
 
-    /// Whether it is an echo request, or the answer to one, as far as that is told by type and code.
+    /// Whether it is an echo request, or the answer to one, as far as that is told by type and code: where it is quoted, its
+    /// length may say anything.
     #[must_use]
     pub fn is_echo(&self, frame: &[u8]) -> bool {
-        let kind = bytes(self.l4(frame), 0);
+        let kind = bytes(frame, self.l4_at);
         let kinds = if self.is_v6 { [[128, 0], [129, 0]] } else { [[8, 0], [0, 0]] };
         self.is_icmp() && kind.is_some_and(|kind: [u8; 2]| kinds.contains(&kind))
     }
