@@ -65,12 +65,14 @@ impl Target {
 
 fn populated() -> World {
     let v4 = town::world().with_flow(town::web_flow()).with_flow(town::dns_flow());
-    v4.with_flow(town::web_flow_6()).with_flow(town::dns_flow_6())
+    let v6 = v4.with_flow(town::web_flow_6()).with_flow(town::dns_flow_6());
+    let out = v6.with_flow(town::server_flow(town::TCP)).with_flow(town::server_flow_6(town::UDP));
+    out.with_flow(town::echo_flow()).with_flow(town::echo_flow_6())
 }
 
 const fn come_from(source: u8) -> (Walk, IfIndex) {
     let walk = if source & 2 == 0 { Walk::FromUplink } else { Walk::FromSlot };
-    (walk, IfIndex(2 + (source as u32 >> 2) % 6))
+    (walk, IfIndex(2 + (source as u32 >> 2) % 16))
 }
 
 /// One change: where, what, and whether to set the byte, flip bits in it, or cut the packet there.

@@ -247,8 +247,13 @@ fn enis() -> BTreeMap<Vip, Owner> {
 
 /// Which stations the ENIs' gateways are.
 pub(super) fn next_hops() -> BTreeMap<NextHopId, Mac> {
-    let known = ENIS.into_iter().filter(|eni| *eni != OFFICE_ENI).map(|eni| eni.egress.id);
-    known.flat_map(|id| [NextHopId::gateway(id), NextHopId::gateway6(id)]).map(|id| (id, DOOR)).collect()
+    let known = ENIS.into_iter().filter(|eni| *eni != OFFICE_ENI);
+    let gateways = known.flat_map(|eni| {
+        let has_v6 = eni.gateway6 != Ip6::default();
+        let gateway6 = has_v6.then(|| NextHopId::gateway6(eni.egress.id));
+        gateway6.into_iter().chain([NextHopId::gateway(eni.egress.id)])
+    });
+    gateways.map(|id| (id, DOOR)).collect()
 }
 
 /// How long a flow of a connector's may be silent.
