@@ -113,11 +113,9 @@ fn who_came_by_http(bed: &Testbed) -> Result<BTreeSet<IpAddr>, Failure> {
 fn an_idle_ssh_session_outlives_the_flows_of_others_and_two_daemons() -> Tested {
     let (bed, mut weir, enis) = connected("ssh", 2, &config(Hook::Xdp, 2))?;
     let server = SshServer::begin(&bed.client, bed.dir())?;
-    let mut sessions =
-        [CLIENT.into(), CLIENT6.into()].map(|address| server.log_in(&bed.sandboxes[0].netns, address));
+    let sessions = [CLIENT.into(), CLIENT6.into()].map(|it| server.log_in(&bed.sandboxes[0].netns, it));
+    let mut sessions = sessions.into_iter().collect::<Result<Vec<_>, _>>()?;
     for session in &mut sessions {
-        let session =
-            session.as_mut().map_err(|error| Failure::from(std::io::Error::other(error.to_string())))?;
         assert!(addresses(&enis).contains(&session.seen_as), "{session:?}");
         assert!(session.exchange("before")?);
     }
@@ -135,8 +133,6 @@ fn an_idle_ssh_session_outlives_the_flows_of_others_and_two_daemons() -> Tested 
     weir.start()?;
 
     for session in &mut sessions {
-        let session =
-            session.as_mut().map_err(|error| Failure::from(std::io::Error::other(error.to_string())))?;
         assert!(session.exchange("after")?);
     }
     for visits in others {

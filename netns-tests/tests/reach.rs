@@ -5,8 +5,6 @@
 //!             echo on    ip_forward = 1  ├─ sb2   serves behind the VIP; has the connector as well
 //!             the link   VIP             └─ sb3   serves as well; has none
 //! ```
-#![expect(clippy::indexing_slicing, reason = "a testbed has the sandboxes it was built with")]
-
 use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
 
@@ -102,7 +100,7 @@ fn the_metadata_address_of_ipv6_is_only_reached_by_the_gateway() -> Tested {
 
     // To the VPC it is an address like any other: whoever has it there is reached, the host's own never.
     let metadata: IpAddr = METADATA6.parse()?;
-    bed.host.ip(&["-6", "addr", "add", &format!("{METADATA6}/128"), "dev", "lo"])?;
+    bed.host.ip(&["-6", "addr", "add", &format!("{METADATA6}/128"), "dev", "lo", "nodad"])?;
     let _own = Echo::tcp_at(&bed.host, (metadata, ECHO_PORT).into())?;
     let refused = refusal_by_tcp(&bed.sandboxes[0].netns, (metadata, ECHO_PORT).into())?;
 
