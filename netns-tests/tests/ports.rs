@@ -16,7 +16,7 @@ use nix::sys::socket::{setsockopt, sockopt};
 use weir_netns_tests::capture::Capture;
 use weir_netns_tests::config::{Config, Hook};
 use weir_netns_tests::connectors::{
-    self, BOTH, Connector, NEIGHBOUR, SERVERS, V4, active, outwards, ports, serve_echo, stand_on_the_link,
+    self, BOTH, Connector, SERVERS, V4, active, outwards, ports, serve_echo, stand_on_the_link,
 };
 use weir_netns_tests::error::{Error, Failure, Tested};
 use weir_netns_tests::frames::senders;
@@ -25,7 +25,7 @@ use weir_netns_tests::raw::Sender;
 use weir_netns_tests::servers::ECHO_PORT;
 use weir_netns_tests::talk::{Conversation, refusal_by_tcp};
 use weir_netns_tests::tools::ping;
-use weir_netns_tests::topology::{HOST, ROUTER_DEVICE, SANDBOX, Testbed, Topology};
+use weir_netns_tests::topology::{CLIENT, HOST, ROUTER_DEVICE, SANDBOX, Testbed, Topology};
 use weir_netns_tests::waiting::{PATIENCE, until};
 use weir_netns_tests::weir::Weir;
 use weir_path::Reason;
@@ -169,8 +169,8 @@ const A_SECOND: f64 = 7_000.0;
 #[test]
 fn a_second_eni_is_there_before_the_first_flow_is_refused() -> Tested {
     let bed = Topology { name: "grow", sandboxes: 2 }.build()?;
-    stand_on_the_link(&bed, V4)?;
-    let _silent = bed.router.enter(|| UdpSocket::bind((NEIGHBOUR, ECHO_PORT)))??;
+    // Beyond the gateway: first packets to neighbours on the link are limited in number.
+    let _silent = bed.client.enter(|| UdpSocket::bind((CLIENT, ECHO_PORT)))??;
     let connector = Connector::of(1..=2, V4).with("max_enis", 2);
     let config =
         Config { max_flows: MAX_FLOWS, max_half_open: Some(MAX_FLOWS), ..outwards(Hook::Xdp, connector) };
@@ -194,7 +194,7 @@ fn a_second_eni_is_there_before_the_first_flow_is_refused() -> Tested {
 fn open_quickly(bed: &Testbed) -> Tested {
     let senders =
         bed.sandboxes.iter().map(|sandbox| Sender::begin(&sandbox.netns)).collect::<Result<Vec<_>, _>>()?;
-    let to = SocketAddrV4::new(NEIGHBOUR, ECHO_PORT);
+    let to = SocketAddrV4::new(CLIENT, ECHO_PORT);
     let begun = Instant::now();
     for n in 0..FLOWS {
         for sender in &senders {
