@@ -156,13 +156,15 @@ macro_rules! key {
                     dport: L4Port([0; 2]),
                 };
                 let words: &[[u8; 8]; $words] = transmute_ref!(self);
+                let masks = match part {
+                    Part::Flow => &[u64::MAX; $words],
+                    Part::Addresses => &ADDRESSES,
+                    Part::Source => &SOURCE,
+                };
                 siphash_2_4_of::<$words>(secret, |nth| {
-                    let mask = match part {
-                        Part::Flow => u64::MAX,
-                        Part::Addresses => ADDRESSES[nth],
-                        Part::Source => SOURCE[nth],
-                    };
-                    u64::from_le_bytes(words[nth]) & u64::from_le(mask)
+                    let (word, mask) = (words.get(nth), masks.get(nth));
+                    let word = word.map_or(0, |word| u64::from_le_bytes(*word));
+                    word & mask.map_or(0, |mask| u64::from_le(*mask))
                 })
             }
         }

@@ -27,7 +27,8 @@ use crate::verifier::rolled;
 /// How many random ports are tried before a remote is given a set: at a third of all in use four fail once in eighty.
 const GUESSES: u32 = 4;
 /// How many ports of a set one packet looks at. All but a few are found at the first look; it takes many only where a set
-/// was made late, and then 512 of 99 % find one 994 times in a thousand.
+/// was made late. Then, with 99 % of all ports in use, a packet finds one 95 times in a hundred, and goes on from there
+/// with the next one.
 const LOOKS: u32 = 512;
 /// How many words of sixty-four blocks there are.
 const GROUPS: u32 = 16;
@@ -208,6 +209,9 @@ fn search<F: Family, T: Tables + Flows<F>>(t: &T, draft: &Draft<T::Record>, want
         if !is_the_ports || !known.is_of(set.word(PORT_SET_LIFE).load()) {
             unmark(set, block, bit);
         }
+        // On to another block: where few ports are free, they lie close together, and those of one block tell little of
+        // the others.
+        (at.block, at.passed) = (block + 1, 0);
         at.is_done(opened)
     });
     at.found
