@@ -62,6 +62,7 @@ pub const SLOT_2: Interface = slot(3, 5, 2, Delivery::VETH_PEER);
 /// The slot of sandbox 3.
 pub const SLOT_3: Interface = slot(4, 6, 3, Delivery::TRANSMIT);
 /// All of them, with those of the connectors.
+#[expect(clippy::indexing_slicing, reason = "what is out of range is seen by the compiler")]
 pub const INTERFACES: [Interface; 23] = {
     let mut all = [PROD; 23];
     let parts: [&[Interface]; 3] = [&[PROD, LAB, SLOT_1, SLOT_2, SLOT_3, OFFICE], &ENIS, &BOUND];
