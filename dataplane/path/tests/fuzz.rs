@@ -12,7 +12,10 @@ use weir_testkit::{fixtures, grammar};
 
 #[test]
 fn no_law_is_broken_by_two_hundred_thousand_spoiled_or_random_packets() {
-    let (mut target, mut random) = (Target::default(), Random::new(1));
+    let (mut target, mut random) = (
+        Target::default(),
+        Random::new(std::env::var("WEIR_SEED").map_or(1, |s| s.parse().expect("a number"))),
+    );
     let mut met = BTreeMap::new();
     for number in 0..200_000 {
         let len = if random.once_in(8) { random.below(200) } else { 3 + 3 * random.below(5) };

@@ -17,6 +17,7 @@ pub mod laws;
 pub mod model;
 pub mod oracle;
 pub mod packets;
+pub mod pool;
 pub mod random;
 pub mod town;
 pub mod world;

@@ -30,6 +30,9 @@ const GUESSES: u32 = 4;
 /// was made late. Then, with 99 % of all ports in use, a packet finds one 95 times in a hundred, and goes on from there
 /// with the next one.
 const LOOKS: u32 = 512;
+/// How many steps a search takes at most, those past full blocks included: enough for a round between two looks where
+/// few blocks are to be had, and many looks where many are.
+const STEPS: u32 = 4_096;
 /// How many words of sixty-four blocks there are.
 const GROUPS: u32 = 16;
 /// A set of which few bits are set is taken away only if it is older than this, in eighths of a second.
@@ -99,6 +102,13 @@ pub struct Wanted<'a> {
     pub hops: [Hop; 2],
     /// The set of ports towards its remote.
     pub known: PortSetRef,
+}
+
+/// Whether a block is one of a [`run`].
+#[inline(always)]
+const fn is_in_run(run: u64, block: u16) -> bool {
+    let (first, blocks) = ((run >> 16) as u16, run as u16);
+    block.wrapping_sub(first) < blocks
 }
 
 /// Enters a drafted flow under a port that is free towards its remote. Its port must be zero.
@@ -186,17 +196,19 @@ struct Place {
 fn search<F: Family, T: Tables + Flows<F>>(t: &T, draft: &Draft<T::Record>, wanted: &Wanted<'_>) -> Search {
     let Wanted { source, seed, known, .. } = wanted;
     let set = t.ports(known.id()).filter(|set| known.is_of(set.word(PORT_SET_LIFE).load()));
-    let begin = u32::from(source.first.0) + scale((seed >> 32) as u32, u32::from(source.blocks));
+    let (first, blocks) = (u32::from(source.first.0), u32::from(source.blocks));
+    let begin = first + scale((seed >> 32) as u32, blocks);
     let mut at = Place { block: begin, passed: 0, looks: 0, found: Search::NotFound };
-    T::repeat(LOOKS, || {
-        at.looks += 1;
+    T::repeat(STEPS, || {
         let Some(set) = set else {
+            at.looks += 1;
             draft.record().set_port(random_port(wanted, at.looks));
             return at.is_done(claim::<F, T>(t, draft, &wanted.hops));
         };
         let Some((block, place)) = at.next_port(set, (seed >> 20) as u32) else {
             return at.found != Search::NotFound;
         };
+        at.looks += 1;
         let bit = 1 << place;
         if set.word(block).set(bit) & bit != 0 {
             return false;
@@ -210,8 +222,8 @@ fn search<F: Family, T: Tables + Flows<F>>(t: &T, draft: &Draft<T::Record>, want
             unmark(set, block, bit);
         }
         // On to another block: where few ports are free, they lie close together, and those of one block tell little of
-        // the others.
-        (at.block, at.passed) = (block + 1, 0);
+        // the others. Not past the last one: the way round costs as many looks as there are words of blocks.
+        (at.block, at.passed) = (if block + 1 < first + blocks { block + 1 } else { first }, 0);
         at.is_done(opened)
     });
     at.found
@@ -225,7 +237,7 @@ impl Place {
             Opened::Made => Search::Made,
             Opened::Joined => Search::Joined,
             Opened::Full => Search::TableFull,
-            Opened::Collides => return false,
+            Opened::Collides => return self.looks >= LOOKS,
         };
         true
     }
@@ -284,7 +296,9 @@ pub(super) fn release<F: Family, T: Flows<F>>(t: &T, record: T::Record) {
     record.set_port(L4Port::new(0));
     let known = t.ports_towards(record);
     let Some(set) = t.ports(known.id()) else { return };
-    if known.is_of(set.word(PORT_SET_LIFE).load()) && block < PortBlock::COUNT {
+    // A flow may be older than the set, and have a port that the address may not use any more: that stays full.
+    let may_be_used = is_in_run(set.word(PORT_SET_RUN).load(), block);
+    if may_be_used && known.is_of(set.word(PORT_SET_LIFE).load()) {
         unmark(set, u32::from(block), 1 << place);
     }
 }

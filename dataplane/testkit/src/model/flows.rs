@@ -218,6 +218,12 @@ impl<F: Kept> FlowModel<F> {
         self.states().iter().map(FlowImage::of).collect()
     }
 
+    /// Every live flow.
+    #[must_use]
+    pub fn all(&self) -> Vec<FlowImage<F::Key>> {
+        self.images()
+    }
+
     /// How many entries there are.
     pub(super) fn entries(&self) -> usize {
         self.keys.borrow().len()
