@@ -20,7 +20,7 @@ use weir_path::hash::HashKey;
 use weir_path::layout::{
     self, CLOCK, COUNTERS, CellLine, ENDED, EVENTS_WANTED, ListenerKey, TaggedKey, VipKey,
 };
-use weir_path::tables::{Connector, Forward, Group, Interface, NextHop, Owner, Source, Target};
+use weir_path::tables::{Connector, Forward, Group, Interface, NextHop, Owner, Source, Target, Vip};
 use weir_path::time::{Now, Times};
 
 /// The dataplane's tables. They need no program and no daemon: whoever may open the pins can read them.
@@ -41,6 +41,7 @@ pub struct Tables {
     tagged: TypedMap<TaggedKey, u32>,
     next_hops: TypedMap<u32, NextHop>,
     buckets: TypedMap<u32, u64>,
+    looked_for: TypedMap<Vip, Now>,
     v4: FlowTable<V4>,
     v6: FlowTable<V6>,
     ended: TypedMap<u32, u64>,
@@ -85,6 +86,7 @@ impl Tables {
             tagged: TypedMap::new("TAGGED", &open("TAGGED")?)?,
             next_hops: TypedMap::new("NEXT_HOPS", &open("NEXT_HOPS")?)?,
             buckets: TypedMap::new("BUCKETS", &open("BUCKETS")?)?,
+            looked_for: TypedMap::new("LOOKED_FOR", &open("LOOKED_FOR")?)?,
             v4: FlowTable::open(&open)?,
             v6: FlowTable::open(&open)?,
             ended: TypedMap::new("ENDED", &open("ENDED")?)?,
@@ -253,6 +255,8 @@ impl Tables {
             self.sent.zero(id)?;
             self.buckets.set(&id, &0)?;
         }
+        let looked_for: Vec<_> = self.looked_for.read_all()?.into_iter().map(|(key, _)| key).collect();
+        self.looked_for.remove_all(&looked_for)?;
         self.v4.clear()?;
         self.v6.clear()?;
         self.words.store(layout::NUMBERS, 0);

@@ -4,7 +4,7 @@ use crate::words::Shared;
 use aya_ebpf::bindings::BPF_F_MMAPABLE;
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::lpm_trie::{Key as LpmKey, LpmTrie};
-use aya_ebpf::maps::{Array, HashMap, PerCpuArray};
+use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray};
 use weir_path::Reason;
 use weir_path::addr::{IfIndex, InterfaceId, Ip6, Mac, Zone};
 use weir_path::hash::HashKey;
@@ -63,6 +63,9 @@ pub static ENDED: PerCpuArray<u64> = PerCpuArray::with_max_entries(layout::ENDED
 #[map]
 static SENT: PerCpuArray<u64> = PerCpuArray::with_max_entries(layout::MAX_INTERFACES, 0);
 
+/// When the kernel was made to look for a neighbour. An LRU: what is pushed out is looked for anew.
+#[map]
+static LOOKED_FOR: LruHashMap<Vip, Now> = LruHashMap::with_max_entries(layout::MAX_NEIGHBOURS, 0);
 /// The neighbour that this CPU's packet is sent to; see [`Interfaces::send_by`].
 #[map]
 static NEIGHBOUR: PerCpuArray<Ip6> = PerCpuArray::with_max_entries(1, 0);
@@ -116,6 +119,22 @@ impl Interfaces for Maps {
         let Some(bucket) = BUCKETS.get_ptr_mut(here.egress.id.0) else { return false };
         // SAFETY: an aligned word of a map value.
         rate::take(unsafe { Shared::at(bucket) }, self.now(), here.answers)
+    }
+
+    #[inline(always)]
+    fn may_look_for(&self, out: &Interface, neighbour: &Vip) -> bool {
+        let now = self.now();
+        // SAFETY: an aligned word of a map value. Should it be another neighbour's by now, one more is looked for.
+        let lately = LOOKED_FOR.get_ptr(neighbour).map(|seen| unsafe { seen.read_volatile() });
+        if lately.is_some_and(|seen| now.since(seen) < layout::NEIGHBOURS_REMEMBERED) {
+            return true;
+        }
+        let is_allowed = self.may_answer(out);
+        if is_allowed {
+            // Where it fails, the next packet asks again.
+            let _ = LOOKED_FOR.insert(neighbour, now, 0);
+        }
+        is_allowed
     }
 
     #[inline(always)]

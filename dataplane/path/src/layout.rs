@@ -38,6 +38,10 @@ pub const MAX_ROUTES: u32 = 4_096;
 /// address's ports are in use towards it: of all ports that is five times as many flows. Where addresses may use few
 /// ports, sets can run out; then ports are found at random.
 pub const FLOWS_A_PORT_SET: u32 = 4_096;
+/// Neighbours that are remembered as looked for.
+pub const MAX_NEIGHBOURS: u32 = 4_096;
+/// For how long, in eighths of a second: about as long as the kernel remembers one that answers.
+pub const NEIGHBOURS_REMEMBERED: u32 = 30 * crate::time::Now::IN_A_SECOND;
 /// Remotes of each family that refusals are counted for; the one that was refused least recently makes way.
 pub const MAX_REFUSED: u32 = 1_024;
 /// Most interfaces: uplinks, slots and ENIs together.

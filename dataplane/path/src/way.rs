@@ -5,7 +5,7 @@ use crate::flow::Hop;
 use crate::flow::follow::Way;
 use crate::packet::VlanTag;
 use crate::reason::Reason;
-use crate::tables::{Delivery, Egress, Half, Interface, Tables};
+use crate::tables::{Delivery, Egress, Half, Interface, Tables, Vip};
 use crate::walk::From;
 use crate::wire::Network;
 
@@ -76,8 +76,8 @@ pub(crate) fn departure<A, T: Tables>(t: &T, way: &Way<A>, out: &Interface) -> R
 /// The same for a packet that the kernel may help with, where the station is not known: it asks the link, and keeps the
 /// packet meanwhile, as it does for any machine's. It knows nothing of Weir's VLANs.
 ///
-/// Each flow's first packet may make the kernel remember a neighbour, of which it has few for all the machine: so those
-/// are limited in number, by ENI.
+/// A flow's first packet may make the kernel remember a neighbour, of which it has room for few on all the machine: so
+/// new ones are limited in number, by ENI.
 #[inline(always)]
 pub(crate) fn departure_asking<F: Network, T: Tables>(
     t: &T,
@@ -90,7 +90,7 @@ pub(crate) fn departure_asking<F: Network, T: Tables>(
     if from == From::Uplink || known.is_ok() {
         return known;
     }
-    if out.vlan != VlanTag::NONE || is_first && !t.may_answer(out) {
+    if out.vlan != VlanTag::NONE {
         return Err(Reason::NextHopUnresolved);
     }
     let dst = way.to.dst;
@@ -98,7 +98,11 @@ pub(crate) fn departure_asking<F: Network, T: Tables>(
         Some(neighbour) => neighbour,
         None => F::gateway(out).ok_or(Reason::NextHopUnresolved)?.1,
     };
-    t.send_by(by.mapped());
+    let by = Vip { address: by.mapped(), zone: out.zone };
+    if is_first && !t.may_look_for(out, &by) {
+        return Err(Reason::NextHopUnresolved);
+    }
+    t.send_by(by.address);
     let to = Egress { delivery: Delivery::NEIGHBOUR, ..out.egress };
     Ok(Departure { dst: Mac::default(), zero: 0, src: out.mac, zero_too: 0, to })
 }

@@ -26,13 +26,10 @@ use crate::verifier::rolled;
 
 /// How many random ports are tried before a remote is given a set: at a third of all in use four fail once in eighty.
 const GUESSES: u32 = 4;
-/// How many ports of a set one packet looks at. All but a few are found at the first look; it takes many only where a set
-/// was made late. Then, with 99 % of all ports in use, a packet finds one 95 times in a hundred, and goes on from there
-/// with the next one.
-const LOOKS: u32 = 512;
-/// How many steps a search takes at most, those past full blocks included: enough for a round between two looks where
-/// few blocks are to be had, and many looks where many are.
-const STEPS: u32 = 4_096;
+/// How many steps a search in a set takes at most: looks at a port, and steps past words of full blocks. Nearly always the
+/// first look finds one. It takes many only where a set was made late: then, with 99 % of all ports in use, a packet
+/// finds one nearly always, and goes on from there with the next one. Enough for all ports of a single block.
+const STEPS: u32 = 1_536;
 /// How many words of sixty-four blocks there are.
 const GROUPS: u32 = 16;
 /// A set of which few bits are set is taken away only if it is older than this, in eighths of a second.
@@ -187,7 +184,7 @@ struct Place {
     block: u32,
     /// How many words of full blocks were passed by.
     passed: u32,
-    looks: u32,
+    steps: u32,
     found: Search,
 }
 
@@ -196,19 +193,17 @@ struct Place {
 fn search<F: Family, T: Tables + Flows<F>>(t: &T, draft: &Draft<T::Record>, wanted: &Wanted<'_>) -> Search {
     let Wanted { source, seed, known, .. } = wanted;
     let set = t.ports(known.id()).filter(|set| known.is_of(set.word(PORT_SET_LIFE).load()));
-    let (first, blocks) = (u32::from(source.first.0), u32::from(source.blocks));
-    let begin = first + scale((seed >> 32) as u32, blocks);
-    let mut at = Place { block: begin, passed: 0, looks: 0, found: Search::NotFound };
+    let begin = u32::from(source.first.0) + scale((seed >> 32) as u32, u32::from(source.blocks));
+    let mut at = Place { block: begin, passed: 0, steps: 0, found: Search::NotFound };
     T::repeat(STEPS, || {
+        at.steps += 1;
         let Some(set) = set else {
-            at.looks += 1;
-            draft.record().set_port(random_port(wanted, at.looks));
+            draft.record().set_port(random_port(wanted, at.steps));
             return at.is_done(claim::<F, T>(t, draft, &wanted.hops));
         };
         let Some((block, place)) = at.next_port(set, (seed >> 20) as u32) else {
             return at.found != Search::NotFound;
         };
-        at.looks += 1;
         let bit = 1 << place;
         if set.word(block).set(bit) & bit != 0 {
             return false;
@@ -223,10 +218,17 @@ fn search<F: Family, T: Tables + Flows<F>>(t: &T, draft: &Draft<T::Record>, want
         }
         // On to another block: where few ports are free, they lie close together, and those of one block tell little of
         // the others. Not past the last one: the way round costs as many looks as there are words of blocks.
-        (at.block, at.passed) = (if block + 1 < first + blocks { block + 1 } else { first }, 0);
+        (at.block, at.passed) = (next_block(source, block), 0);
         at.is_done(opened)
     });
     at.found
+}
+
+/// The block behind this one among the source's, or the first of them.
+#[inline(always)]
+fn next_block(source: &Source, block: u32) -> u32 {
+    let first = u32::from(source.first.0);
+    if block + 1 < first + u32::from(source.blocks) { block + 1 } else { first }
 }
 
 impl Place {
@@ -237,7 +239,7 @@ impl Place {
             Opened::Made => Search::Made,
             Opened::Joined => Search::Joined,
             Opened::Full => Search::TableFull,
-            Opened::Collides => return self.looks >= LOOKS,
+            Opened::Collides => return false,
         };
         true
     }
@@ -298,7 +300,7 @@ pub(super) fn release<F: Family, T: Flows<F>>(t: &T, record: T::Record) {
     let Some(set) = t.ports(known.id()) else { return };
     // A flow may be older than the set, and have a port that the address may not use any more: that stays full.
     let may_be_used = is_in_run(set.word(PORT_SET_RUN).load(), block);
-    if may_be_used && known.is_of(set.word(PORT_SET_LIFE).load()) {
+    if may_be_used && block < PortBlock::COUNT && known.is_of(set.word(PORT_SET_LIFE).load()) {
         unmark(set, u32::from(block), 1 << place);
     }
 }

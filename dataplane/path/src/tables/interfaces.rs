@@ -1,6 +1,6 @@
 //! Uplinks, slots and ENIs, and who is next to them.
 
-use super::ConnectorId;
+use super::{ConnectorId, Vip};
 use crate::addr::{IfIndex, InterfaceId, Ip4, Ip6, Mac, Zone};
 use crate::packet::VlanTag;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
@@ -56,7 +56,7 @@ pub struct Interface {
     /// The same for [`Self::local6`].
     pub on_link6: u8,
     /// How many answers a second the path makes to what comes in here, but for ARP and Neighbour Discovery. On an ENI:
-    /// how many first packets a second may make the kernel ask the link for a neighbour.
+    /// how many neighbours a second the kernel may be made to look for.
     pub answers: u32,
     /// A slot's sandbox's address; zero on an uplink.
     pub address: Ip4,
@@ -114,6 +114,10 @@ pub trait Interfaces {
 
     /// Takes one answer from what may be said by this interface; `false` where its rate is used up.
     fn may_answer(&self, here: &Interface) -> bool;
+
+    /// Whether a flow's first packet may make the kernel look for this neighbour: one that was looked for lately may be
+    /// looked for again; of others there are as many a second as `out` says.
+    fn may_look_for(&self, out: &Interface, neighbour: &Vip) -> bool;
 
     /// Names the neighbour that this packet is sent to; an IPv4 address is mapped. See [`Delivery::NEIGHBOUR`].
     fn send_by(&self, neighbour: Ip6);

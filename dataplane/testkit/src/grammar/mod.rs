@@ -11,6 +11,7 @@ mod conversations;
 mod errors;
 mod mangled;
 mod neighbours;
+mod outwards;
 mod pieces;
 mod shots;
 mod shots_v6;
@@ -47,9 +48,16 @@ const STATIONS: [Mac; 3] = [town::DOOR, town::ROUTER, town::BYSTANDER];
 const BETWEEN_COMPARISONS: usize = 5_000;
 
 /// What no sequence of single packets meets: it takes another CPU, a kernel that refuses to change a packet, programs
-/// that are not joined, or a slot's record that is taken away under a flow.
-pub const NOT_ALONE: [Reason; 4] =
-    [Reason::RaceLost, Reason::Unchangeable, Reason::NotReady, Reason::NoInterface];
+/// that are not joined, a slot's record that is taken away under a flow, or more flows than fit here.
+pub const NOT_ALONE: [Reason; 7] = [
+    Reason::RaceLost,
+    Reason::Unchangeable,
+    Reason::NotReady,
+    Reason::NoInterface,
+    Reason::AnsweredPortsExhausted,
+    Reason::PortsExhausted,
+    Reason::PortNotFound,
+];
 
 /// A packet, and where it comes from.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -124,6 +132,9 @@ impl Grammar {
         let world = town::world().with_half_open_room_for(MAX_FLOWS, HALF_OPEN);
         let interfaces = town::INTERFACES.map(|interface| match interface.egress.id {
             id if id == PROD.egress.id => PROD,
+            // So that there is somebody without a route, who is not always told.
+            id if id == town::LODGER.egress.id => Interface { answers: 1, ..town::LODGER },
+            id if id == town::HOST_ENI.egress.id => Interface { gateway: Ip4([0; 4]), ..town::HOST_ENI },
             _ => Interface { answers: ANSWERS, ..interface },
         });
         World { interfaces: interfaces.to_vec(), ..world }

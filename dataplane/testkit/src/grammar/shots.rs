@@ -1,8 +1,8 @@
 //! What the generator sends: each kind of packet aims at one reason, and varies everything else.
 
 use super::{
-    Grammar, Shot, Step, aimed, chains, conversations, errors, mangled, neighbours, original, pieces,
-    shots_v6, sizes,
+    Grammar, Shot, Step, aimed, chains, conversations, errors, mangled, neighbours, original, outwards,
+    pieces, shots_v6, sizes,
 };
 use crate::executor::Walk;
 use crate::model::Model;
@@ -45,7 +45,7 @@ const KINDS: &[Kind] = &[
     (12, aimed::other_address),
     (12, aimed::bad_header),
     (12, aimed::fragment),
-    (12, aimed::last_hop),
+    (14, aimed::last_hop),
     (12, aimed::unsupported),
     (12, aimed::icmp_ignored),
     (12, aimed::no_listener),
@@ -80,6 +80,9 @@ const KINDS: &[Kind] = &[
     (8, sizes::too_big_6),
     (6, sizes::untold),
     (12, sizes::lying),
+    (40, outwards::open),
+    (60, outwards::known),
+    (24, outwards::probe),
 ];
 
 /// What a client may ask for: where it comes in, which VIP and port, by which protocol.

@@ -41,6 +41,8 @@ pub struct Model {
     v6: FlowModel<V6>,
     next_hops: RefCell<BTreeMap<NextHopId, Mac>>,
     buckets: RefCell<BTreeMap<InterfaceId, u64>>,
+    /// When the kernel was made to look for a neighbour.
+    looked_for: RefCell<BTreeMap<Vip, Now>>,
     /// How many datagrams were given an identification.
     datagrams: Cell<u32>,
     opened: Cell<u64>,
@@ -101,6 +103,7 @@ impl Model {
             v6: FlowModel::new(world.sizes.v6, world.pots),
             next_hops: RefCell::default(),
             buckets: RefCell::default(),
+            looked_for: RefCell::default(),
             datagrams: Cell::new(0),
             opened: Cell::new(0),
             ended: RefCell::default(),

@@ -17,7 +17,7 @@ use weir_path::flow::room::age;
 use weir_path::flow::store::{Flows, PortSetId, PortSetRef, RecordCell, Room, RoomWord, Word};
 use weir_path::flow::{Counts, Hop, Life, RecordId, Side};
 use weir_path::hash::HashKey;
-use weir_path::layout::{ENDED_IN_A_STEP, LOOKED_AT_IN_A_STEP};
+use weir_path::layout::{ENDED_IN_A_STEP, LOOKED_AT_IN_A_STEP, NEIGHBOURS_REMEMBERED};
 use weir_path::outbound::Asked;
 use weir_path::packet::VlanTag;
 use weir_path::rate;
@@ -142,6 +142,19 @@ impl<W: Watch> Interfaces for View<'_, W> {
         let now = self.now();
         let bucket = Bucket { model: self.model, id: here.egress.id };
         self.watch.access(Op::Bucket, || rate::take(bucket, now, here.answers))
+    }
+
+    fn may_look_for(&self, out: &Interface, neighbour: &Vip) -> bool {
+        let now = self.now();
+        let lately = self.model.looked_for.borrow().get(neighbour).copied();
+        if lately.is_some_and(|seen| now.since(seen) < NEIGHBOURS_REMEMBERED) {
+            return true;
+        }
+        let is_allowed = self.may_answer(out);
+        if is_allowed {
+            self.model.looked_for.borrow_mut().insert(*neighbour, now);
+        }
+        is_allowed
     }
 
     fn send_by(&self, neighbour: Ip6) {

@@ -121,15 +121,29 @@ impl Ledger {
         model.flows::<V4>().port_bits().len() >= all || model.flows::<V6>().port_bits().len() >= all
     }
 
+    /// How many ports of rests a new flow may have, because a table that is full takes them back first.
+    pub(super) fn may_be_taken_back(&self, talk: &Talk) -> usize {
+        let is_full = self.records_used(talk) >= self.room as usize;
+        if is_full { self.resting_of(talk) + self.over_of(talk) } else { 0 }
+    }
+
+    fn resting_of(&self, talk: &Talk) -> usize {
+        self.resting.keys().filter(|(ends, ..)| ends.src.as_ip4().is_none() == talk.is_v6).count()
+    }
+
+    fn over_of(&self, talk: &Talk) -> usize {
+        let over = |flow: &&Lease| flow.seen.phase.is_over() || flow.is_overdue(self.now);
+        self.flows.values().filter(|flow| flow.talk.is_v6 == talk.is_v6).filter(over).count()
+    }
+
+    fn records_used(&self, talk: &Talk) -> usize {
+        self.flows.values().filter(|flow| flow.talk.is_v6 == talk.is_v6).count() + self.resting_of(talk)
+    }
+
+    /// Whether nothing more fits, before anything is taken back.
     pub(super) fn is_full(&self, talk: &Talk) -> Result<(), String> {
-        let live = self.flows.values().filter(|flow| flow.talk.is_v6 == talk.is_v6).count();
-        require(live >= self.room as usize - self.resting.len().min(self.room as usize), || {
-            format!(
-                "no room for {talk:?}, with {live} flows and {} rests of {}",
-                self.resting.len(),
-                self.room
-            )
-        })
+        let used = self.records_used(talk);
+        require(used >= self.room as usize, || format!("no room for {talk:?}, with {used} of {}", self.room))
     }
 
     // ---- what is said ----

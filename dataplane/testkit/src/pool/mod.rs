@@ -165,7 +165,8 @@ impl Teller {
         let is_over = self.ledger.is_over(talk);
         // What is over gives way to what begins, with its port if that needs no rest.
         let free = self.ledger.free_ports(talk);
-        let may_have = free + usize::from(is_over);
+        let may_have = free + usize::from(is_over) + self.ledger.may_be_taken_back(talk);
+        let is_full = self.ledger.is_full(talk);
         let (why, _) = self.run(&talk.first())?;
         self.ledger.see(&self.model, Some(talk))?;
         match why {
@@ -187,7 +188,7 @@ impl Teller {
                 // A set that was made late learns what it missed: the next packet goes on from there.
                 if is_unlucky { self.tries_to_open(talk, tried + 1) } else { Ok(()) }
             }
-            Reason::AnsweredNoRoom => self.ledger.is_full(talk),
+            Reason::AnsweredNoRoom => is_full,
             why => Err(format!(
                 "{talk:?} left as {why:?}, known: {is_known}, over: {is_over}, {free} ports are free"
             )),
