@@ -57,7 +57,7 @@ pub(super) enum Says {
 
 impl Talk {
     pub(super) fn at(&self) -> Interface {
-        SLOTS[self.slot]
+        SLOTS.get(self.slot).copied().expect("a slot of the town's")
     }
 
     /// The uplink that it leaves by.
