@@ -75,6 +75,7 @@ fn how(actor: &Actor) -> Option<How> {
     Some(match cpu.done().unwrap() {
         Done::Left(why, _) => How::Left(why),
         Done::Ended(is_ended) => How::Ended(is_ended),
+        Done::Tended => return None,
     })
 }
 

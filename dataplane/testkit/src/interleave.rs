@@ -15,7 +15,9 @@ use std::collections::HashSet;
 use std::fmt::Write;
 use std::hash::{DefaultHasher, Hasher};
 use weir_path::addr::IfIndex;
+use weir_path::flow::ports::tend;
 use weir_path::flow::room::age;
+use weir_path::flow::store::PortSetId;
 use weir_path::flow::{RecordId, V4};
 use weir_path::frame::Frame;
 use weir_path::tables::{Clock, Listeners};
@@ -37,6 +39,8 @@ pub enum Job {
     End(RecordId, u16),
     /// The ageing of one IPv4 record.
     Age(RecordId),
+    /// A look after a set of ports of IPv4 flows.
+    Tend(PortSetId),
 }
 
 /// How a job ended.
@@ -46,6 +50,8 @@ pub enum Done {
     Left(Reason, Verdict),
     /// Whether this run ended a flow.
     Ended(bool),
+    /// The set of ports was looked after.
+    Tended,
 }
 
 /// A job on a CPU of its own.
@@ -120,6 +126,11 @@ impl Cpu {
                 let tables = seen_from(Walk::FromSlot, IfIndex(0));
                 let (now, times) = (tables.now(), tables.times(tables.live()));
                 Done::Ended(age::<V4, _>(&tables, *id, now, &times, false))
+            }
+            Job::Tend(id) => {
+                let tables = seen_from(Walk::FromSlot, IfIndex(0));
+                tend::<V4, _>(&tables, *id, tables.now());
+                Done::Tended
             }
         }
     }

@@ -188,7 +188,6 @@ const _: () = {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::protocol;
     use zerocopy::IntoBytes;
 
     fn each_byte_counts<K: Key + IntoBytes + FromBytes>() {

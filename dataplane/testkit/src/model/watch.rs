@@ -68,6 +68,8 @@ pub enum Op {
     Ports,
     /// A word of a set of ports is read, or changed.
     PortWord,
+    /// A whole word of a set of ports is emptied, which is nobody's yet: a thousand of them are one step.
+    EmptyWord,
     /// An answer is taken from what may be said.
     Bucket,
     /// A packet is counted, in a counter that is never read by the path.
@@ -78,7 +80,10 @@ impl Op {
     /// Whether it makes a difference to others when this happens.
     #[must_use]
     pub const fn is_shared(self) -> bool {
-        !matches!(self, Self::Times | Self::Now | Self::Statistics | Self::Tell | Self::Bucket)
+        !matches!(
+            self,
+            Self::Times | Self::Now | Self::Statistics | Self::Tell | Self::Bucket | Self::EmptyWord
+        )
     }
 }
 
