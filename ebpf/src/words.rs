@@ -92,8 +92,10 @@ impl PortCells for PortsAt {
         // The path asks for no other one; the verifier wants to see it.
         let nth = opaque(nth);
         let nth = if nth < u64::from(PORT_SET_WORDS) { nth } else { 0 };
-        // SAFETY: an aligned word within the value.
-        unsafe { Shared::at(self.0.cast::<u64>().add(nth as usize)) }
+        // SAFETY: within the value.
+        let word = unsafe { self.0.cast::<u64>().add(nth as usize) };
+        // SAFETY: an aligned word of a map value.
+        unsafe { Shared::at(word) }
     }
 }
 
