@@ -252,8 +252,8 @@ fn ready_ip<F: Steps, P: Packet, T: Tables + Flows<F>>(p: &mut P, t: &T, from: F
     if ip.is_fragment {
         odd::note::<F, P, T>(p, t, here, &ip, (&way, out), from)?;
     }
-    retag(p, out.vlan)?;
     let leaving = departure_asking::<F, T>(t, &way, out, from, found.is_unused::<F>())?;
+    retag(p, out.vlan)?;
     translate::apply::<F, P>(p, &ip, &segment, &way.to, &leaving)?;
     let is_first = found.count::<F>(p.segments(), ip.total_len(), &segment) && found.is_original();
     let why = if is_first { Reason::Opened } else { from.known() };

@@ -10,13 +10,14 @@ use weir_path::Reason;
 use weir_path::flow::store::PortSetId;
 use weir_path::flow::{Key, Key4, RecordId, V4};
 use weir_path::frame::Frame;
-use weir_path::tables::PortBlock;
+use weir_path::tables::{Interface, PortBlock};
 use weir_path::time::Now;
 use weir_testkit::executor::run_packet;
+use weir_testkit::image::Image;
 use weir_testkit::interleave::{Actor, Cpu, Done, Job, Tried, every_order};
 use weir_testkit::packets::{Party, tcp};
 use weir_testkit::town::{
-    self, CROWD, FEW, FEW_1, FEW_BLOCK, FEW_REST, GATEWAY, OUT, SERVER, TCP, by_gateway, out_flow,
+    self, CROWD, FEW, FEW_1, FEW_BLOCK, FEW_REST, GATEWAY, OUT, PROD, SERVER, TCP, by_gateway, out_flow,
 };
 use weir_testkit::world::Change;
 use weir_testkit::{FlowImage, Model, Walk, World, laws};
@@ -37,13 +38,17 @@ fn job(cpu: u32, job: Job) -> Actor {
     Actor::Cpu(Cpu::new(cpu, job))
 }
 
-/// The town with one address for the crowd, of one block.
+/// One address for the crowd, of one block, and nothing else: many states are made of it.
 fn world() -> World {
-    let mut world = World { pots: 1, ..town::world().with_room_for(160) };
-    let connector = world.image.connectors.get_mut(&FEW).unwrap();
-    connector.v4.retain(|source| source.eni == FEW_1.egress.id);
-    world.interfaces.iter_mut().for_each(|it| it.answers = 1 << 20);
-    world
+    let town = town::world();
+    let image = &town.image;
+    let mut crowd = image.connectors.get(&FEW).unwrap().clone();
+    crowd.v4.retain(|source| source.eni == FEW_1.egress.id);
+    crowd.v6.clear();
+    let (hash_key, times) = (image.hash_key, image.times);
+    let image = Image { hash_key, times, connectors: BTreeMap::from([(FEW, crowd)]), ..Image::default() };
+    let interfaces = [PROD, FEW_1, CROWD].map(|it| Interface { answers: 1 << 20, ..it });
+    World { interfaces: interfaces.to_vec(), image, ..town }.with_room_for(160)
 }
 
 /// A flow of the crowd's at this place in the block.

@@ -17,6 +17,8 @@ const REMOTES: [Party; 4] = [SERVER, SERVER, NEIGHBOUR, BRANCH];
 /// A sandbox opens something.
 pub(super) fn open(g: &mut Grammar, _: &Model) {
     let slot = if g.random.once_in(5) { LODGER } else { *g.random.pick(&CALLERS) };
+    // Where tags are not sent, nobody reaches what is behind one.
+    let slot = if slot == CLERK && !g.has_tags { FN_1 } else { slot };
     let remote = *g.random.pick(&REMOTES);
     let from = OUT.port(50_000 + g.random.word() % 16);
     let to = remote.mac(GATEWAY.mac);
@@ -43,6 +45,9 @@ pub(super) fn known(g: &mut Grammar, model: &Model) {
     let Some(uplink) = [PROD, LAB, OFFICE].into_iter().find(|it| it.zone == answer(flow).zone()) else {
         return;
     };
+    if uplink == OFFICE && !g.has_tags {
+        return open(g, model);
+    }
     let remote = Party { ip: back.src, ..SERVER.port(back.sport.number()) };
     let eni = Party { mac: uplink.mac, ip: back.dst, port: back.dport.number() };
     let packet = of(g, protocol, remote, eni, false);
@@ -50,9 +55,12 @@ pub(super) fn known(g: &mut Grammar, model: &Model) {
 }
 
 /// A packet to an ENI, or to the host's own address, that nobody waits for.
-pub(super) fn probe(g: &mut Grammar, _: &Model) {
+pub(super) fn probe(g: &mut Grammar, model: &Model) {
     let eni = if g.random.once_in(3) { HOST_ENI } else { *g.random.pick(&ENIS) };
     let Some(uplink) = [PROD, LAB, OFFICE].into_iter().find(|it| it.zone == eni.zone) else { return };
+    if uplink == OFFICE && !g.has_tags {
+        return open(g, model);
+    }
     let mac = if g.random.once_in(2) { eni.mac } else { uplink.mac };
     let to = Party { mac, ip: eni.local, port: g.random.word() };
     let from = g.client();
