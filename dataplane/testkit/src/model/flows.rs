@@ -9,9 +9,9 @@ use weir_dataplane::FamilySizes;
 use weir_dataplane::flows::{FlowState, SideState, Stored};
 use weir_path::flow::store::{PortSetId, PortSetRef, Room, RoomWord};
 use weir_path::flow::{Ends, Hop, Key, Life, Meta, Phase, RecordId, Side, Stamp, V4, V6};
-use weir_path::layout::{FLOWS_A_PORT_SET, PORT_SET_USED};
+use weir_path::layout::FLOWS_A_PORT_SET;
 use weir_path::outbound::Asked;
-use weir_path::tables::{Claim, PortBlock};
+use weir_path::tables::Claim;
 use weir_path::time::{Now, Seconds};
 use zerocopy::FromZeros;
 
@@ -244,15 +244,6 @@ impl<F: Kept> FlowModel<F> {
     /// How often each remote was refused a port.
     pub(super) fn refusals(&self) -> Vec<(Answers, u64)> {
         self.refused.borrow().iter().map(|(key, count)| (answers(key), *count)).collect()
-    }
-
-    /// The bits that are set in sets of ports that are in use, and those that a set says it has.
-    #[must_use]
-    pub fn port_bits(&self) -> Vec<(u32, u64)> {
-        let sets: Vec<_> = self.port_sets.borrow().values().map(|set| set.id()).collect();
-        let bits =
-            |id| (0..u32::from(PortBlock::COUNT)).map(|nth| self.port_word(id, nth).count_ones()).sum();
-        sets.into_iter().map(|id| (bits(id), self.port_word(id, PORT_SET_USED))).collect()
     }
 
     /// Records that no list holds, no flow has, and no port that rests: how many will never be taken again.

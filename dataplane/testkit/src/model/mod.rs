@@ -6,6 +6,7 @@
 mod bucket;
 mod cells;
 mod flows;
+mod sets;
 mod view;
 pub mod watch;
 mod words;

@@ -117,6 +117,7 @@ impl<F: Kept, W: Watch> Word for WordAt<'_, F, W> {
 
     fn clear(self, bits: u64) -> u64 {
         let [.., add] = self.ops();
+        let add = if bits == u64::MAX { Op::EmptyWord } else { add };
         self.watch.access(add, || {
             let was = self.get();
             self.put(was & !bits);
