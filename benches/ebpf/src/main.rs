@@ -128,7 +128,7 @@ fn make(data: usize, end: usize) -> Option<u32> {
     let packet = data as *mut [u8; FRAME];
     // SAFETY: FRAME bytes were compared with the packet's end.
     unsafe { packet.write_unaligned(shot.frame) };
-    let to = if shot.ports == 0 { flow } else { flow / shot.ports };
+    let to = flow.checked_div(shot.ports).unwrap_or(flow);
     put_address(data, end, shot.address_at, (0x0a00_0000 | to).to_be())?;
     let port = match shot.is_listed {
         0 => shot.first_port + flow.wrapping_sub(to.wrapping_mul(shot.ports)),
