@@ -129,7 +129,7 @@ impl Dns {
         Ok(output(&mut dig)?.trim() == address)
     }
 
-    /// Who asked so far, each as often as it did: "… query[A] weir.example from 192.0.2.100".
+    /// Who asked so far, each as often as it did: `… query[A] weir.example from 192.0.2.100`.
     pub fn askers(&self) -> Result<Vec<IpAddr>, Error> {
         let text = fs::read_to_string(&self.log).map_err(Error::file("read", &self.log))?;
         let of_line = |line: &str| {
