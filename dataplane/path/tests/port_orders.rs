@@ -15,6 +15,7 @@ use weir_path::time::Now;
 use weir_testkit::executor::run_packet;
 use weir_testkit::image::Image;
 use weir_testkit::interleave::{Actor, Cpu, Done, Job, Tried, every_order};
+use weir_testkit::model::Op;
 use weir_testkit::packets::{Party, tcp};
 use weir_testkit::town::{
     self, CROWD, FEW, FEW_1, FEW_BLOCK, FEW_REST, GATEWAY, OUT, PROD, SERVER, TCP, by_gateway, out_flow,
@@ -25,13 +26,19 @@ use weir_testkit::{FlowImage, Model, Walk, World, laws};
 /// The only port block there is has so many.
 const PORTS: usize = PortBlock::PORTS as usize;
 
-fn syn(port: u16) -> Vec<u8> {
-    tcp(OUT.port(port), SERVER.mac(GATEWAY.mac)).syn().bytes()
+fn syn(port: u16, to: Party) -> Vec<u8> {
+    tcp(OUT.port(port), to.mac(GATEWAY.mac)).syn().bytes()
 }
 
 fn opens(cpu: u32, port: u16) -> Actor {
-    let job = Job::Packet { walk: Walk::FromSlot, arrival: CROWD.egress.ifindex, bytes: syn(port) };
+    let job = Job::Packet { walk: Walk::FromSlot, arrival: CROWD.egress.ifindex, bytes: syn(port, SERVER) };
     Actor::Cpu(Cpu::new(cpu, job))
+}
+
+/// The same, that begins when it ran up to its `nth` look after the remote's set of ports.
+fn searching(cpu: u32, model: &Model, port: u16, nth: usize) -> Actor {
+    let job = Job::Packet { walk: Walk::FromSlot, arrival: CROWD.egress.ifindex, bytes: syn(port, SERVER) };
+    Actor::Cpu(Cpu::new(cpu, job).up_to(model, Op::Ports, nth))
 }
 
 fn job(cpu: u32, job: Job) -> Actor {
@@ -63,10 +70,14 @@ fn with_flows(places: impl IntoIterator<Item = u32>) -> World {
     places.into_iter().fold(world(), |world, place| world.with_flow(at(place)))
 }
 
-/// One packet of the sandbox's, all of it, and why it left.
+/// One packet of the sandbox's to the server, all of it, and why it left.
 fn run(model: &Model, port: u16) -> Reason {
+    says(model, port, SERVER)
+}
+
+fn says(model: &Model, port: u16, to: Party) -> Reason {
     let tables = model.seen_from(Walk::FromSlot, CROWD.egress.ifindex);
-    let bytes = syn(port);
+    let bytes = syn(port, to);
     let mut buffer = bytes.clone();
     buffer.resize(bytes.len() + 64, 0);
     run_packet(&tables, &mut Frame::new(&mut buffer, bytes.len()).unwrap());
@@ -83,15 +94,15 @@ fn place_of(model: &Model, port: u16) -> Option<u32> {
 /// The places that these SYNs try first, whichever of them is first: taken, so that all guesses fail.
 fn guessed(ports: [u16; 2]) -> World {
     let mut taken = BTreeSet::new();
-    for [one, other] in [ports, [ports[1], ports[0]]] {
-        for (port, before) in [(one, None), (other, Some(one))] {
-            // As many as a packet guesses.
-            for _ in 0..4 {
-                let model = Model::new(&with_flows(taken.iter().copied()));
-                before.map(|before| run(&model, before));
-                assert_eq!(run(&model, port), Reason::Opened);
-                taken.insert(place_of(&model, port).unwrap());
+    for (port, is_second) in ports.into_iter().flat_map(|port| [(port, false), (port, true)]) {
+        // As many as a packet guesses.
+        for _ in 0..4 {
+            let model = Model::new(&with_flows(taken.iter().copied()));
+            if is_second {
+                assert_eq!(says(&model, 1, SERVER.port(444)), Reason::Opened);
             }
+            assert_eq!(run(&model, port), Reason::Opened);
+            taken.insert(place_of(&model, port).unwrap());
         }
     }
     with_flows(taken)
@@ -184,7 +195,9 @@ fn a_flow_that_two_cpus_open_at_once_has_one_port() {
 fn of_two_cpus_that_make_a_set_at_once_one_is_taken_and_none_is_lost() {
     let ports = [1_001, 1_002];
     let model = Model::new(&guessed(ports));
-    let (tried, ends) = ends(&model, &[opens(0, ports[0]), opens(1, ports[1])]);
+    // One of them has just found that there is no set, the other one has made one and is about to enter it.
+    let both = [searching(0, &model, ports[0], 2), searching(1, &model, ports[1], 3)];
+    let (tried, ends) = ends(&model, &both);
     assert!(tried.states > 1_000, "{tried:?}");
     assert!(ends.keys().all(|how| *how == [How::Left(Reason::Opened); 2]), "{ends:?}");
 }

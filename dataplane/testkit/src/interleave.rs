@@ -79,27 +79,39 @@ impl Cpu {
         Self { number, job, notes: Vec::new(), done: None }
     }
 
+    /// The same, after it ran alone up to its `nth` access of this kind, counted from 1.
+    #[must_use]
+    pub fn up_to(mut self, model: &Model, op: Op, nth: usize) -> Self {
+        let mut seen = 0;
+        while self.done.is_none() && seen < nth {
+            seen += usize::from(self.step(model) == Some(op));
+        }
+        self
+    }
+
     /// How it ended, once it is through.
     #[must_use]
     pub fn done(&self) -> Option<Done> {
         self.done
     }
 
-    /// One access to the shared tables further.
-    fn step(&mut self, model: &Model) {
+    /// One access to the shared tables further. Says which one would be next.
+    fn step(&mut self, model: &Model) -> Option<Op> {
         let halt = Halt {
             notes: &self.notes,
             asked: Cell::new(0),
             fresh: RefCell::default(),
             has_stepped: Cell::new(false),
             is_beyond: Cell::new(false),
+            next: Cell::new(None),
         };
         let done = self.run(model, &halt);
-        let (fresh, is_beyond) = (halt.fresh.take(), halt.is_beyond.get());
+        let (fresh, is_beyond, next) = (halt.fresh.take(), halt.is_beyond.get(), halt.next.get());
         self.notes.extend(fresh);
         if !is_beyond {
             self.done = Some(done);
         }
+        next
     }
 
     fn run(&self, model: &Model, halt: &Halt<'_>) -> Done {
@@ -146,7 +158,7 @@ impl Actor {
 
     fn step(&mut self, model: &mut Model) {
         match self {
-            Self::Cpu(cpu) => cpu.step(model),
+            Self::Cpu(cpu) => drop(cpu.step(model)),
             Self::Daemon(changes) => changes.pop().iter().for_each(|change| model.change(change)),
         }
     }
@@ -212,6 +224,8 @@ struct Halt<'a> {
     fresh: RefCell<Vec<Note>>,
     has_stepped: Cell<bool>,
     is_beyond: Cell<bool>,
+    /// The access that it was halted before.
+    next: Cell<Option<Op>>,
 }
 
 impl Watch for Halt<'_> {
@@ -223,7 +237,9 @@ impl Watch for Halt<'_> {
             return A::of(noted);
         }
         if self.is_beyond.get() || (op.is_shared() && self.has_stepped.get()) {
-            self.is_beyond.set(true);
+            if !self.is_beyond.replace(true) {
+                self.next.set(Some(op));
+            }
             return A::of(&NOTHING);
         }
         self.has_stepped.set(self.has_stepped.get() || op.is_shared());

@@ -7,6 +7,21 @@ use weir_path::layout::{PORT_SET_LIFE, PORT_SET_USED};
 use weir_path::tables::PortBlock;
 
 impl<F: Kept> FlowModel<F> {
+    /// Words that are zero are not kept, so that there are few of them.
+    pub(super) fn put_port_word(&self, which: (PortSetId, u32), to: u64) {
+        let mut words = self.port_words.borrow_mut();
+        if to == 0 {
+            words.remove(&which)
+        } else {
+            words.insert(which, to)
+        };
+    }
+
+    /// Whether a set is somebody's: its life's lowest bit says so.
+    pub(super) fn is_in_use(&self, id: PortSetId) -> bool {
+        self.port_word(id, PORT_SET_LIFE) >> 32 & 1 != 0
+    }
+
     /// The bits that are set in sets of ports that are in use, and those that a set says it has.
     #[must_use]
     pub fn port_bits(&self) -> Vec<(u32, u64)> {

@@ -68,7 +68,7 @@ pub enum Op {
     Ports,
     /// A word of a set of ports is read, or changed.
     PortWord,
-    /// A whole word of a set of ports is emptied, which is nobody's yet: a thousand of them are one step.
+    /// A word of a set of ports that is nobody's, perhaps not yet: a thousand of them are one step.
     EmptyWord,
     /// An answer is taken from what may be said.
     Bucket,

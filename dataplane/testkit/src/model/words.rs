@@ -4,6 +4,7 @@ use super::flows::{FlowModel, Kept};
 use super::watch::{Op, Watch};
 use weir_path::flow::store::{PortSetId, RoomWord, Word};
 use weir_path::flow::{Life, RecordId, Stamp};
+use weir_path::layout::PORT_SET_LIFE;
 
 macro_rules! handle {
     ($(#[$doc:meta])* $Name:ident { $at:ident: $At:ty }) => {
@@ -57,6 +58,8 @@ impl<F: Kept, W: Watch> WordAt<'_, F, W> {
             Which::Stamp(_) => [Op::LoadStamp, Op::SwapStamp, Op::SwapStamp],
             Which::Life(_) => [Op::LoadLife, Op::SwapLife, Op::SwapLife],
             Which::Room(_) => [Op::LoadWord, Op::SwapWord, Op::AddWord],
+            // What happens in a set that is nobody's is one step with what led there.
+            Which::Port(id, nth) if nth != PORT_SET_LIFE && !self.table.is_in_use(id) => [Op::EmptyWord; 3],
             Which::Port(..) => [Op::PortWord; 3],
         }
     }
@@ -75,7 +78,7 @@ impl<F: Kept, W: Watch> WordAt<'_, F, W> {
             Which::Stamp(at) => self.table.write_side(at, |side| side.stamp = Stamp(to)),
             Which::Life(id) => self.table.write(id, |record| record.life = Life(to)),
             Which::Room(which) => drop(self.table.words.borrow_mut().insert(which, to)),
-            Which::Port(id, nth) => drop(self.table.port_words.borrow_mut().insert((id, nth), to)),
+            Which::Port(id, nth) => self.table.put_port_word((id, nth), to),
         }
     }
 }
@@ -117,7 +120,6 @@ impl<F: Kept, W: Watch> Word for WordAt<'_, F, W> {
 
     fn clear(self, bits: u64) -> u64 {
         let [.., add] = self.ops();
-        let add = if bits == u64::MAX { Op::EmptyWord } else { add };
         self.watch.access(add, || {
             let was = self.get();
             self.put(was & !bits);
