@@ -20,6 +20,7 @@ mod arena;
 mod books;
 mod duel;
 mod nobody;
+mod ports;
 mod town;
 
 use arena::Arena;
