@@ -15,6 +15,7 @@ use std::fs::File;
 use std::io;
 use std::path::Path;
 use weir_path::addr::IfIndex;
+use weir_path::flow::end::End;
 
 /// Where a program sits on a device.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -185,19 +186,19 @@ impl Dataplane {
         programs::transmit(&self.ebpf, device, frame)
     }
 
-    /// Ends flows, both directions each, and returns how many.
+    /// Ends flows, both directions each, because they were [`End::Removed`] or [`End::Blocked`], and returns how many.
     ///
     /// Only programs end flows: so nobody who is stopped half-way can leave one half ended. Flows that are being
     /// opened are ended in a second pass.
     ///
     /// # Errors
     /// [`Error::Load`], [`Error::Table`].
-    pub fn end_flows(&mut self, ends: impl Fn(&Flow) -> bool) -> Result<u64, Error> {
+    pub fn end_flows(&mut self, why: End, ends: impl Fn(&Flow) -> bool) -> Result<u64, Error> {
         let mut ended = 0;
         for _ in 0..2 {
             let flows = self.tables.flows();
             let ids: Vec<_> = flows.iter().filter(|flow| ends(flow)).map(|flow| flow.id).collect();
-            ended += programs::end_flows(&self.ebpf, &self.tables, &ids)?;
+            ended += programs::end_flows(&self.ebpf, &self.tables, &ids, why)?;
         }
         Ok(ended)
     }

@@ -11,6 +11,8 @@ use std::path::Path;
 use weir_path::flow::event::Event;
 use zerocopy::FromBytes;
 
+/// The ring of flows whose ends are to be told, among the pinned tables.
+const SIGNALS: &str = "SIGNALS";
 /// The name of the ring among the pinned tables.
 pub(crate) const EVENTS: &str = "EVENTS";
 
@@ -62,5 +64,35 @@ impl AsFd for Events {
 impl Drop for Events {
     fn drop(&mut self) {
         self.tables.want_events(false);
+    }
+}
+
+/// A reader of flows that were silent for too long, and whose both ends are to be told. Programs write them whether anybody
+/// reads or not; what finds no room is told by a RST in answer to the next packet, as where nobody asked.
+pub struct Signals {
+    ring: RingBuf<aya::maps::MapData>,
+}
+
+impl Signals {
+    /// Starts to listen to the dataplane pinned under `pin_dir`. What was written before is read first.
+    ///
+    /// # Errors
+    /// [`Error::NotRunning`] where there is none.
+    pub fn open(pin_dir: &Path) -> Result<Self, Error> {
+        let map = Pins::new(pin_dir).open_map(SIGNALS)?;
+        let map = map.ok_or_else(|| Error::NotRunning { pin_dir: pin_dir.to_owned() })?;
+        Ok(Self { ring: RingBuf::try_from(Map::RingBuf(map)).map_err(Error::load)? })
+    }
+
+    /// The next flow; `None` where there is none yet. [`Self::as_fd`] becomes readable when there is.
+    pub fn next_event(&mut self) -> Option<Event> {
+        let item = self.ring.next()?;
+        Event::read_from_bytes(&item).ok()
+    }
+}
+
+impl AsFd for Signals {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        crate::sys::borrow(self.ring.as_raw_fd(), self)
     }
 }

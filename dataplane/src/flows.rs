@@ -13,9 +13,10 @@ use crate::sys::Mapping;
 use crate::typed_map::TypedMap;
 use aya::maps::MapData;
 use weir_path::addr::{Ip6, Zone};
+use weir_path::flow::end::End;
 use weir_path::flow::{
-    Counts, Ends, Entry4, Entry6, Family, Hop, Key, Key4, Key6, Life, Meta, Phase, PortUse, Record4, Record6,
-    RecordId, Side, Stamp, V4, V6,
+    Account, Counts, Ends, Entry4, Entry6, Family, Hop, Key, Key4, Key6, Life, Meta, Phase, PortUse, Record4,
+    Record6, RecordId, Side, Stamp, V4, V6,
 };
 use weir_path::layout::{self, PortSet, Pot, SHARED_POT};
 use weir_path::time::{Now, Seconds};
@@ -34,9 +35,10 @@ pub struct FlowId {
 
 impl FlowId {
     /// How it is named in an order to end it.
-    pub(crate) const fn order(self) -> u64 {
+    pub(crate) const fn order(self, why: End) -> u64 {
         let family = if self.is_v6 { layout::ORDER_V6 } else { 0 };
-        family | (self.incarnation as u64) << 32 | self.record.0 as u64
+        let why = if matches!(why, End::Blocked) { layout::ORDER_BLOCKED } else { 0 };
+        family | why | (self.incarnation as u64) << 32 | self.record.0 as u64
     }
 }
 
@@ -63,6 +65,8 @@ pub struct Flow {
     pub idle: Seconds,
     /// Whose port it is that its answers come to: `reply.dport`.
     pub port: PortUse,
+    /// Whose it is.
+    pub account: Account,
 }
 
 /// One direction of a flow, as its entry holds it.
@@ -302,7 +306,7 @@ impl<F: Stored> FlowTable<F> {
         let records = (0..taken).filter_map(|number| read(RecordId(number)).map(|(life, ..)| life)).collect();
         let list = |[first, ..]: &Pot| {
             let linked = |link: u32| link.checked_sub(1).map(RecordId);
-            let next = |id: &RecordId| read(*id).and_then(|(_, _, meta)| linked(meta.next));
+            let next = |id: &RecordId| read(*id).and_then(|(_, _, meta)| linked(meta.account.0));
             // A list that is not in order may have no end.
             std::iter::successors(linked(*first as u32), next).take(taken as usize + 1).collect()
         };
@@ -383,6 +387,7 @@ impl<K: Key> FlowState<K> {
             seen: self.life.seen(),
             idle: self.meta.idle,
             port: self.meta.port,
+            account: self.meta.account,
         }
     }
 }

@@ -7,11 +7,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use weir_path::addr::{Ip6, Zone};
 use weir_path::hash::HashKey;
 pub use weir_path::layout::{
-    MAX_CELLS, MAX_CONNECTORS, MAX_GROUPS, MAX_IFINDEX, MAX_INTERFACES, MAX_LISTENERS, MAX_ROUTES,
-    MAX_SOURCES, MAX_SOURCES_IN_CONNECTOR, MAX_TARGETS, MAX_VIPS,
+    MAX_CELLS, MAX_CONNECTORS, MAX_GROUPS, MAX_IFINDEX, MAX_INTERFACES, MAX_LISTENERS, MAX_ROUTES, MAX_RULES,
+    MAX_RULES_IN_CONNECTOR, MAX_RULES_IN_GROUP, MAX_SOURCES, MAX_SOURCES_IN_CONNECTOR, MAX_TARGETS,
+    MAX_TENANTS, MAX_VIPS,
 };
 use weir_path::tables::{
-    Connector, ConnectorId, Forward, Group, GroupId, Listener, Owner, Source, Sources, Target, Vip,
+    Connector, ConnectorId, Forward, Group, GroupId, Listener, Owner, Rule, Rules, Source, Sources, Target,
+    Tenant, TenantId, Vip,
 };
 use weir_path::time::Times;
 
@@ -36,6 +38,10 @@ pub struct ConnectorImage {
     pub v4: Vec<Source>,
     /// Its IPv6 addresses.
     pub v6: Vec<Source>,
+    /// What its sandboxes may reach; everything where nothing is said.
+    pub rules_out: Option<Vec<Rule>>,
+    /// Who may reach its sandboxes by a VIP; everybody where nothing is said.
+    pub rules_in: Option<Vec<Rule>>,
 }
 
 /// Where a route leads from: all addresses of a VPC that share the first bits of one.
@@ -62,6 +68,8 @@ pub struct Image {
     pub enis: BTreeMap<Vip, Owner>,
     /// The connectors by number; 0 is nobody's.
     pub connectors: BTreeMap<ConnectorId, ConnectorImage>,
+    /// What tenants may have, by number; who isn't here has no limit.
+    pub tenants: BTreeMap<TenantId, Tenant>,
     /// The routes of VPCs, and the neighbour that each leads to; IPv4 addresses are mapped.
     pub routes: BTreeMap<Route, Ip6>,
     /// The listeners, and what each one does with a new flow.
@@ -88,6 +96,14 @@ pub enum ImageError {
     NoSuchConnector {
         /// The number.
         id: ConnectorId,
+        /// The largest one.
+        max: u32,
+    },
+    /// A tenant has a number that no tenant can have.
+    #[error("a tenant has the number {}, but tenants are numbered from 1 to {max}", id.0)]
+    NoSuchTenant {
+        /// The number.
+        id: TenantId,
         /// The largest one.
         max: u32,
     },
@@ -124,6 +140,8 @@ pub struct Arena {
     pub connectors: Vec<(ConnectorId, Connector)>,
     /// The addresses that flows leave from, connector by connector.
     pub sources: Vec<Source>,
+    /// The rules; connectors whose lists are equal have one.
+    pub rules: Vec<Rule>,
 }
 
 impl Image {
@@ -161,6 +179,9 @@ impl Image {
             arena.targets.extend_from_slice(&group.targets);
             arena.cells.extend_from_slice(&group.cells);
         }
+        if let Some(id) = self.tenants.keys().find(|id| !(1..=MAX_TENANTS).contains(&id.0)) {
+            return Err(ImageError::NoSuchTenant { id: *id, max: MAX_TENANTS });
+        }
         self.lay_connectors(&mut arena)?;
         Ok(arena)
     }
@@ -169,6 +190,7 @@ impl Image {
 impl Image {
     fn lay_connectors(&self, arena: &mut Arena) -> Result<(), ImageError> {
         fits("connectors", self.connectors.len(), MAX_CONNECTORS)?;
+        let mut laid = BTreeMap::new();
         for (id, image) in &self.connectors {
             let mut lay = |sources: &[Source]| {
                 fits("addresses in one connector", sources.len(), MAX_SOURCES_IN_CONNECTOR)?;
@@ -178,13 +200,32 @@ impl Image {
                 Ok(Sources { first: first as u32, count: sources.len() as u32 })
             };
             let (v4, v6) = (lay(&image.v4)?, lay(&image.v6)?);
-            arena.connectors.push((*id, Connector { v4, v6, ..image.connector }));
+            let rules_out = lay_rules(arena, &mut laid, image.rules_out.as_deref())?;
+            let rules_in = lay_rules(arena, &mut laid, image.rules_in.as_deref())?;
+            arena.connectors.push((*id, Connector { v4, v6, rules_out, rules_in, ..image.connector }));
         }
         match arena.connectors.iter().find(|(id, _)| !(1..=MAX_CONNECTORS).contains(&id.0)) {
             Some((id, _)) => Err(ImageError::NoSuchConnector { id: *id, max: MAX_CONNECTORS }),
             None => Ok(()),
         }
     }
+}
+
+fn lay_rules<'a>(
+    arena: &mut Arena,
+    laid: &mut BTreeMap<&'a [Rule], Rules>,
+    rules: Option<&'a [Rule]>,
+) -> Result<Rules, ImageError> {
+    let Some(rules) = rules else { return Ok(Rules::OPEN) };
+    if let Some(there) = laid.get(rules) {
+        return Ok(*there);
+    }
+    fits("rules of one connector", rules.len(), MAX_RULES_IN_CONNECTOR)?;
+    let here = Rules { first: arena.rules.len() as u32, count: rules.len() as u32 };
+    arena.rules.extend_from_slice(rules);
+    fits("rules", arena.rules.len(), MAX_RULES)?;
+    laid.insert(rules, here);
+    Ok(here)
 }
 
 fn fits(what: &'static str, count: usize, max: u32) -> Result<(), ImageError> {

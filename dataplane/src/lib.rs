@@ -33,4 +33,4 @@ pub use error::Error;
 pub use object::{FamilySizes, Sizes};
 pub use pins::{Options, Released, release};
 pub use programs::ProgramSize;
-pub use tables::{Held, Tables};
+pub use tables::{AccountState, Held, Once, Tables};

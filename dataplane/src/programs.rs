@@ -9,6 +9,7 @@ use aya::programs::{Program, ProgramError, ProgramFd, TestRun, TestRunOptions};
 use aya::{Ebpf, EbpfLoader, VerifierLogLevel};
 use std::io;
 use weir_path::addr::IfIndex;
+use weir_path::flow::end::End;
 use weir_path::layout::{self, MAX_ORDERS};
 use weir_path::steps::Next;
 use zerocopy::IntoBytes;
@@ -37,8 +38,8 @@ const STEPS: [(u32, &str); layout::STEPS as usize] = [
     (Next::TellV6 as u32, "tell_v6"),
     (Next::OutboundV4 as u32, "outbound_v4"),
     (Next::OutboundV6 as u32, "outbound_v6"),
-    (Next::PortV4 as u32, "port_v4"),
-    (Next::PortV6 as u32, "port_v6"),
+    (Next::EnterV4 as u32, "enter_v4"),
+    (Next::EnterV6 as u32, "enter_v6"),
     (Next::QueryV4 as u32, "query_v4"),
     (Next::QueryV6 as u32, "query_v6"),
     (layout::TAGGED_STEP, "tagged"),
@@ -251,11 +252,11 @@ fn run_on(ebpf: &Ebpf, service: Service, frame: &[u8], context: &[u8]) -> Result
     Ok(program.test_run(options).map_err(Error::load)?.return_value)
 }
 
-/// Ends these flows, if they are still there, and returns how many were.
-pub(crate) fn end_flows(ebpf: &Ebpf, tables: &Tables, flows: &[FlowId]) -> Result<u64, Error> {
+/// Ends these flows, if they are still there, because they were [`End::Removed`] or [`End::Blocked`], and returns how many were.
+pub(crate) fn end_flows(ebpf: &Ebpf, tables: &Tables, flows: &[FlowId], why: End) -> Result<u64, Error> {
     let mut ended = 0;
     for chunk in flows.chunks(MAX_ORDERS as usize) {
-        tables.order(chunk)?;
+        tables.order(chunk, why)?;
         ended += u64::from(run_service(ebpf, Service::EndFlows)?);
     }
     Ok(ended)

@@ -1,6 +1,7 @@
 //! The pinned tables: the configuration written, flows and counters read.
 
 mod configuration;
+mod guards;
 mod interfaces;
 
 use crate::counters::{self, Counters};
@@ -12,15 +13,20 @@ use crate::sys::{self, Mapping};
 use crate::typed_map::TypedMap;
 use aya::maps::MapData;
 use configuration::RouteKey;
+pub use guards::{AccountState, Once};
 use std::collections::BTreeMap;
 use std::path::Path;
 use weir_path::addr::{InterfaceId, Ip6};
+use weir_path::flow::end::End;
 use weir_path::flow::{Counts, V4, V6};
 use weir_path::hash::HashKey;
 use weir_path::layout::{
     self, CLOCK, COUNTERS, CellLine, ENDED, EVENTS_WANTED, ListenerKey, TaggedKey, VipKey,
 };
-use weir_path::tables::{Connector, Forward, Group, Interface, NextHop, Owner, Source, Target, Vip};
+use weir_path::layout::{AccountWords, MeterWords};
+use weir_path::tables::{
+    Connector, Forward, Group, Interface, NextHop, Owner, Rates, Rule, Source, Target, Tenant, Vip,
+};
 use weir_path::time::{Now, Times};
 
 /// The dataplane's tables. They need no program and no daemon: whoever may open the pins can read them.
@@ -33,6 +39,12 @@ pub struct Tables {
     connectors: TypedMap<u32, Connector>,
     sources: TypedMap<u32, Source>,
     routes: TypedMap<RouteKey, Ip6>,
+    tenants: TypedMap<u32, Tenant>,
+    rules: TypedMap<u32, Rule>,
+    accounts: Mapping<AccountWords>,
+    blocked: TypedMap<u32, u64>,
+    rates: TypedMap<u32, Rates>,
+    meters: TypedMap<u32, MeterWords>,
     groups: TypedMap<u32, Group>,
     targets: TypedMap<u32, Target>,
     cells: TypedMap<u32, CellLine>,
@@ -78,6 +90,12 @@ impl Tables {
             connectors: TypedMap::new("CONNECTORS", &open("CONNECTORS")?)?,
             sources: TypedMap::new("SOURCES", &open("SOURCES")?)?,
             routes: TypedMap::new("ROUTES", &open("ROUTES")?)?,
+            tenants: TypedMap::new("TENANTS", &open("TENANTS")?)?,
+            rules: TypedMap::new("RULES", &open("RULES")?)?,
+            accounts: guards::accounts(&open("ACCOUNTS")?)?,
+            blocked: TypedMap::new("BLOCKED", &open("BLOCKED")?)?,
+            rates: TypedMap::new("RATES", &open("RATES")?)?,
+            meters: TypedMap::new("METERS", &open("METERS")?)?,
             groups: TypedMap::new("GROUPS", &open("GROUPS")?)?,
             targets: TypedMap::new("TARGETS", &open("TARGETS")?)?,
             cells: TypedMap::new("CELLS", &open("CELLS")?)?,
@@ -194,10 +212,10 @@ impl Tables {
         (F::table(self).max_flows(), F::table(self).max_half_open())
     }
 
-    /// Writes down which flows are to be ended.
-    pub(crate) fn order(&self, flows: &[FlowId]) -> Result<(), Error> {
+    /// Writes down which flows are to be ended, and why.
+    pub(crate) fn order(&self, flows: &[FlowId], why: End) -> Result<(), Error> {
         let mut orders = vec![flows.len() as u64];
-        orders.extend(flows.iter().map(|flow| flow.order()));
+        orders.extend(flows.iter().map(|flow| flow.order(why)));
         self.orders.set_all(&indices(orders.len(), |i| i), &orders)
     }
 
@@ -255,6 +273,7 @@ impl Tables {
             self.sent.zero(id)?;
             self.buckets.set(&id, &0)?;
         }
+        self.clear_guards()?;
         let looked_for: Vec<_> = self.looked_for.read_all()?.into_iter().map(|(key, _)| key).collect();
         self.looked_for.remove_all(&looked_for)?;
         self.v4.clear()?;

@@ -12,6 +12,7 @@ use aya::Ebpf;
 use aya::programs::{Program as AyaProgram, ProgramFd, TestRun, TestRunOptions};
 use std::time::Duration;
 use weir_path::addr::IfIndex;
+use weir_path::flow::end::End;
 
 /// The programs that can be run.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -99,7 +100,7 @@ impl Runner {
     /// # Errors
     /// [`Error::Load`], [`Error::Table`].
     pub fn end_flows(&self, flows: &[FlowId]) -> Result<u64, Error> {
-        programs::end_flows(&self.ebpf, &self.tables, flows)
+        programs::end_flows(&self.ebpf, &self.tables, flows, End::Removed)
     }
 
     /// The tables that the programs see.

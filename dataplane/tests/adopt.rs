@@ -177,7 +177,7 @@ fn ending_a_zones_flows_takes_both_directions_and_no_other_flow() {
     dataplane.tables().insert_flows::<V4>(&[kept, ended]).unwrap();
     dataplane.tables().insert_flows::<V6>(&[kept_6, ended_6]).unwrap();
     let gone = Zone::of_vpc(8).unwrap();
-    assert_eq!(dataplane.end_flows(|flow| flow.zones.contains(&gone)).unwrap(), 2);
+    assert_eq!(dataplane.end_flows(End::Removed, |flow| flow.zones.contains(&gone)).unwrap(), 2);
     let tables = dataplane.tables();
     assert_eq!(tables.flow_states::<V4>().unwrap(), [kept]);
     assert_eq!(tables.flow_states::<V6>().unwrap(), [kept_6]);

@@ -105,7 +105,8 @@ where
     let id = RecordId(order as u32);
     let Some(record) = Flows::<F>::record(&MAPS, id) else { return false };
     let life = Life(record.life().load());
-    life.incarnation() == (order >> 32) as u16 && end::<F, Maps>(&MAPS, id, life, End::Removed)
+    let why = if order & layout::ORDER_BLOCKED == 0 { End::Removed } else { End::Blocked };
+    life.incarnation() == (order >> 32) as u16 && end::<F, Maps>(&MAPS, id, life, why)
 }
 
 /// What the timer calls. It runs whether or not there is a daemon: the pinned map keeps it.

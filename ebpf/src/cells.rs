@@ -5,9 +5,8 @@ use core::ptr::{addr_of, addr_of_mut};
 use weir_path::addr::{Ip4, Ip6, L4Port, Zone};
 use weir_path::flow::store::{EntryCell, RecordCell, Word};
 use weir_path::flow::{
-    Counts, Ends, Entry4, Entry6, Hop, Key, Key4, Key6, Meta, Part, Record4, Record6, Side, V4, V6,
+    Account, Counts, Ends, Entry4, Entry6, Hop, Key, Key4, Key6, Meta, Record4, Record6, Side, V4, V6,
 };
-use weir_path::hash::HashKey;
 
 macro_rules! cells {
     ($Family:ident, $Address:ident, $Key:ident, $Entry:ident, $EntryAt:ident, $Record:ident, $RecordAt:ident) => {
@@ -124,12 +123,6 @@ macro_rules! cells {
             }
 
             #[inline(always)]
-            fn hash(self, part: Part, secret: HashKey) -> u64 {
-                // SAFETY: a key in a valid map value.
-                Key::hash(unsafe { &*self.key_at(Side::Original) }, part, secret)
-            }
-
-            #[inline(always)]
             fn answer_from(self, address: $Address, port: L4Port, zone: Zone) {
                 let (original, reply) = (self.key_at(Side::Original), self.key_at(Side::Reply));
                 // Field by field: put together on the stack first, it would not fit.
@@ -145,15 +138,12 @@ macro_rules! cells {
             }
 
             #[inline(always)]
-            fn answer_to(self, address: $Address, zone: Zone) {
-                let (original, reply) = (self.key_at(Side::Original), self.key_at(Side::Reply));
-                // SAFETY: a key in a valid map value.
-                let asked = unsafe { &(*original).ends };
-                // SAFETY: as above, in a record that is in nobody else's hands.
-                let reply = unsafe { &mut *reply };
-                reply.ends.src = asked.dst;
-                reply.ends.dst = address;
-                reply.ends.sport = asked.dport;
+            fn answer_to(self, [from, to]: [$Address; 2], port: L4Port, zone: Zone) {
+                // SAFETY: a key in a valid map value, in a record that is in nobody else's hands.
+                let reply = unsafe { &mut *self.key_at(Side::Reply) };
+                reply.ends.src = from;
+                reply.ends.dst = to;
+                reply.ends.sport = port;
                 reply.ends.dport = L4Port([0; 2]);
                 reply.set_space(zone, self.protocol());
             }
@@ -177,6 +167,12 @@ macro_rules! cells {
             }
 
             #[inline(always)]
+            fn set_account(self, account: Account) {
+                // SAFETY: a valid map value; the field is aligned, so it is written whole.
+                unsafe { addr_of_mut!((*self.0).meta.account).write(account) };
+            }
+
+            #[inline(always)]
             fn expect(self, acknowledgement: u32) {
                 // SAFETY: a valid map value; the field is aligned, so it is written whole.
                 unsafe { addr_of_mut!((*self.0).meta.expected).write(acknowledgement) };
@@ -191,13 +187,13 @@ macro_rules! cells {
             #[inline(always)]
             fn next(self) -> u32 {
                 // SAFETY: a valid map value.
-                unsafe { addr_of!((*self.0).meta.next).read_volatile() }
+                unsafe { addr_of!((*self.0).meta.account).cast::<u32>().read_volatile() }
             }
 
             #[inline(always)]
             fn link(self, next: u32) {
                 // SAFETY: a valid map value; the field is aligned, so it is written whole.
-                unsafe { addr_of_mut!((*self.0).meta.next).write_volatile(next) };
+                unsafe { addr_of_mut!((*self.0).meta.account).cast::<u32>().write_volatile(next) };
             }
         }
     };

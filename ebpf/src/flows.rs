@@ -1,25 +1,25 @@
 //! The flow tables as BPF maps, once for each family.
 
 use crate::cells::{EntryAt4, EntryAt6, RecordAt4, RecordAt6};
-use crate::events::{self, EVENTS, put_event};
+use crate::events::{self, EVENTS, SIGNALS, put_event};
 use crate::maps::{ENDED, Maps, WORDS, add_per_cpu};
 use crate::words::{PortsAt, Shared, add};
 use aya_ebpf::bindings::{BPF_F_MMAPABLE, BPF_NOEXIST};
 use aya_ebpf::helpers::generated::{bpf_get_smp_processor_id, bpf_loop};
 use aya_ebpf::macros::map;
-use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray};
+use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf};
 use core::ffi::c_void;
 use core::ptr::addr_of_mut;
 use weir_path::addr::{Ip4, Ip6};
+use weir_path::asked::Asked;
 use weir_path::flow::end::End;
 use weir_path::flow::event::Event;
-use weir_path::flow::store::{Flows, PortSetId, PortSetRef, Room, RoomWord, Word};
+use weir_path::flow::store::{EntryCell, Flows, PortSetId, PortSetRef, Room, RoomWord, Word};
 use weir_path::flow::{
     Counts, Datagram4, Datagram6, Entry4, Entry6, Hop, Key, Key4, Key6, Life, Record4, Record6, RecordId,
     Side, Stamp, V4, V6,
 };
 use weir_path::layout::{self, PORT_SET_KEY, PortSet, Pot};
-use weir_path::outbound::Asked;
 use weir_path::tables::{Claim, Clock};
 
 const EEXIST: i32 = 17;
@@ -255,19 +255,22 @@ macro_rules! flows {
             }
 
             #[inline(always)]
-            fn tell(&self, record: $RecordAt, why: End, life: Life, counts: &[Counts; 2]) {
+            fn tell(&self, record: $RecordAt, why: End, life: Life) {
                 add_per_cpu(&ENDED, why as u32, 1);
-                if !events::are_wanted() {
-                    return;
+                // SAFETY: a record in a valid map value.
+                if why == End::Idle && unsafe { (*record.0).meta.tells_idle } != 0 {
+                    put(&SIGNALS, layout::SIGNALS_LOST, |event| {
+                        // SAFETY: as below.
+                        unsafe { put_event!(self, $Family, event, record, why, life) };
+                    });
                 }
-                let Some(mut room) = EVENTS.reserve::<Event>(0) else {
-                    return add_per_cpu(&ENDED, layout::EVENTS_LOST, 1);
-                };
-                let event = room.as_mut_ptr();
-                // SAFETY: the kernel's memory for one event, written whole before it is submitted; and a record
-                // in a valid map value, which is in this run's hands alone.
-                unsafe { put_event!(event, record.0, why, life, *counts, self.now()) };
-                room.submit(0);
+                if events::are_wanted() {
+                    put(&EVENTS, layout::EVENTS_LOST, |event| {
+                        // SAFETY: the kernel's memory for one event, written whole before it is submitted; and a
+                        // record in a valid map value, which is in this run's hands alone.
+                        unsafe { put_event!(self, $Family, event, record, why, life) };
+                    });
+                }
             }
         }
     };
@@ -317,6 +320,14 @@ flows!(
     ASKED_V6,
     layout::DEFAULT_FLOWS_V6
 );
+
+/// Puts an event into a ring, or counts that there was no room.
+#[inline(always)]
+fn put(ring: &RingBuf, lost: u32, fill: impl FnOnce(*mut Event)) {
+    let Some(mut room) = ring.reserve::<Event>(0) else { return add_per_cpu(&ENDED, lost, 1) };
+    fill(room.as_mut_ptr());
+    room.submit(0);
+}
 
 /// A loop of the kernel's: the verifier walks its body until nothing new is found, not once for each number.
 #[inline(always)]

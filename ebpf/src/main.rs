@@ -13,6 +13,7 @@ mod ageing;
 mod cells;
 mod events;
 mod flows;
+mod guards;
 mod maps;
 mod packet;
 mod transmit;
@@ -33,7 +34,7 @@ use weir_path::packet::Packet;
 use weir_path::steps::Next;
 use weir_path::tables::{Counters, Delivery, Egress};
 use weir_path::walk::{From, moving, ready, settled};
-use weir_path::{Reason, Verdict, odd, opening, outbound, query, relay, tell, unknown};
+use weir_path::{Reason, Verdict, entering, odd, opening, outbound, query, relay, tell, unknown};
 
 /// The programs that each hook's first one goes on with.
 #[map]
@@ -102,6 +103,8 @@ xdp_programs! {
     uplink_xdp_unknown(UplinkXdp, UPLINK_XDP_NEXT) |p, t| unknown::walk(p, t, From::Uplink);
     uplink_xdp_opening_v4(UplinkXdp, UPLINK_XDP_NEXT) opening::walk::<V4, _, _>;
     uplink_xdp_opening_v6(UplinkXdp, UPLINK_XDP_NEXT) opening::walk::<V6, _, _>;
+    uplink_xdp_enter_v4(UplinkXdp, UPLINK_XDP_NEXT) entering::walk::<V4, _, _>;
+    uplink_xdp_enter_v6(UplinkXdp, UPLINK_XDP_NEXT) entering::walk::<V6, _, _>;
     uplink_xdp_odd_v4(UplinkXdp, UPLINK_XDP_NEXT) |p, t| odd::walk::<V4, _, _>(p, t, From::Uplink);
     uplink_xdp_odd_v6(UplinkXdp, UPLINK_XDP_NEXT) |p, t| odd::walk::<V6, _, _>(p, t, From::Uplink);
     uplink_xdp_relay_v4(UplinkXdp, UPLINK_XDP_NEXT) |p, t| Ok(relay::walk::<V4, _, _>(p, t, From::Uplink));
@@ -118,8 +121,8 @@ xdp_programs! {
     slot_xdp_unknown(SlotTc, SLOT_XDP_NEXT) |p, t| unknown::walk(p, t, From::Slot);
     slot_xdp_outbound_v4(SlotTc, SLOT_XDP_NEXT) outbound::walk::<V4, _, _>;
     slot_xdp_outbound_v6(SlotTc, SLOT_XDP_NEXT) outbound::walk::<V6, _, _>;
-    slot_xdp_port_v4(SlotTc, SLOT_XDP_NEXT) outbound::find_port::<V4, _, _>;
-    slot_xdp_port_v6(SlotTc, SLOT_XDP_NEXT) outbound::find_port::<V6, _, _>;
+    slot_xdp_enter_v4(SlotTc, SLOT_XDP_NEXT) entering::walk::<V4, _, _>;
+    slot_xdp_enter_v6(SlotTc, SLOT_XDP_NEXT) entering::walk::<V6, _, _>;
     slot_xdp_query_v4(SlotTc, SLOT_XDP_NEXT) |p, t| query::walk::<V4, _, _>(p, t, From::Slot);
     slot_xdp_query_v6(SlotTc, SLOT_XDP_NEXT) |p, t| query::walk::<V6, _, _>(p, t, From::Slot);
     slot_xdp_odd_v4(SlotTc, SLOT_XDP_NEXT) |p, t| odd::walk::<V4, _, _>(p, t, From::Slot);
@@ -140,6 +143,8 @@ tc_programs! {
     uplink_tc_unknown(UplinkTc, UPLINK_TC_NEXT, Extensions) |p, t| unknown::walk(p, t, From::Uplink);
     uplink_tc_opening_v4(UplinkTc, UPLINK_TC_NEXT, Extensions) opening::walk::<V4, _, _>;
     uplink_tc_opening_v6(UplinkTc, UPLINK_TC_NEXT, Extensions) opening::walk::<V6, _, _>;
+    uplink_tc_enter_v4(UplinkTc, UPLINK_TC_NEXT, Headers) entering::walk::<V4, _, _>;
+    uplink_tc_enter_v6(UplinkTc, UPLINK_TC_NEXT, Headers) entering::walk::<V6, _, _>;
     uplink_tc_odd_v4(UplinkTc, UPLINK_TC_NEXT, Extensions) |p, t| odd::walk::<V4, _, _>(p, t, From::Uplink);
     uplink_tc_odd_v6(UplinkTc, UPLINK_TC_NEXT, Extensions) |p, t| odd::walk::<V6, _, _>(p, t, From::Uplink);
     uplink_tc_relay_v4(UplinkTc, UPLINK_TC_NEXT, Quoted) |p, t| Ok(relay::walk::<V4, _, _>(p, t, From::Uplink));
@@ -157,8 +162,8 @@ tc_programs! {
     slot_tc_unknown(SlotTc, SLOT_TC_NEXT, Extensions) |p, t| unknown::walk(p, t, From::Slot);
     slot_tc_outbound_v4(SlotTc, SLOT_TC_NEXT, Extensions) outbound::walk::<V4, _, _>;
     slot_tc_outbound_v6(SlotTc, SLOT_TC_NEXT, Extensions) outbound::walk::<V6, _, _>;
-    slot_tc_port_v4(SlotTc, SLOT_TC_NEXT, Headers) outbound::find_port::<V4, _, _>;
-    slot_tc_port_v6(SlotTc, SLOT_TC_NEXT, Headers) outbound::find_port::<V6, _, _>;
+    slot_tc_enter_v4(SlotTc, SLOT_TC_NEXT, Headers) entering::walk::<V4, _, _>;
+    slot_tc_enter_v6(SlotTc, SLOT_TC_NEXT, Headers) entering::walk::<V6, _, _>;
     slot_tc_query_v4(SlotTc, SLOT_TC_NEXT, Extensions) |p, t| query::walk::<V4, _, _>(p, t, From::Slot);
     slot_tc_query_v6(SlotTc, SLOT_TC_NEXT, Extensions) |p, t| query::walk::<V6, _, _>(p, t, From::Slot);
     slot_tc_odd_v4(SlotTc, SLOT_TC_NEXT, Extensions) |p, t| odd::walk::<V4, _, _>(p, t, From::Slot);

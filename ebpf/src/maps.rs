@@ -208,8 +208,8 @@ impl Listeners for Maps {
     }
 
     #[inline(always)]
-    fn target(&self, half: Half, index: u32) -> Option<Target> {
-        TARGETS.get(layout::target_index(half, index)).copied()
+    fn target(&self, half: Half, index: u32) -> Option<&Target> {
+        TARGETS.get(layout::target_index(half, index))
     }
 }
 

@@ -10,11 +10,14 @@ use crate::flow::store::Room;
 use crate::packet::VlanTag;
 use crate::reason::Reason;
 use crate::steps::Next;
-use crate::tables::{ConnectorId, GroupId, Half, Listener, PortBlock, Vip};
+use crate::tables::{
+    AccountWord, ConnectorId, Direction, GroupId, Half, Holder, Listener, MAX_SECURITY_GROUPS, MeterWord,
+    PortBlock, TenantId, Vip,
+};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// Changes whenever a table's name, type or layout does. Part of the path that tables are pinned under.
-pub const SCHEMA: u32 = 4;
+pub const SCHEMA: u32 = 5;
 
 /// Most addresses of Weir's in one configuration: VIPs, and those of ENIs.
 pub const MAX_VIPS: u32 = 16_384;
@@ -32,6 +35,14 @@ pub const MAX_CONNECTORS: u32 = 4_095;
 pub const MAX_SOURCES: u32 = 8_192;
 /// Most addresses of one family that one connector's flows leave from.
 pub const MAX_SOURCES_IN_CONNECTOR: u32 = 32;
+/// Most tenants; their numbers lie between 1 and this.
+pub const MAX_TENANTS: u32 = 4_095;
+/// Most rules of one security group, each way.
+pub const MAX_RULES_IN_GROUP: u32 = 60;
+/// Most rules that are judged for one connector, each way.
+pub const MAX_RULES_IN_CONNECTOR: u32 = MAX_RULES_IN_GROUP * MAX_SECURITY_GROUPS as u32;
+/// Most rules in one configuration. Connectors whose security groups are the same share theirs.
+pub const MAX_RULES: u32 = 65_536;
 /// Most routes in one configuration, all VPCs together.
 pub const MAX_ROUTES: u32 = 4_096;
 /// One flow in so many can have a remote whose ports are kept in a set. A remote is given one when about a third of an
@@ -101,12 +112,16 @@ pub const SHARED_POT: u32 = Room::MAX_POTS;
 
 /// Bytes in the ring of events: 32,768 events.
 pub const EVENT_BYTES: u32 = 4 << 20;
+/// Bytes in the ring of flows whose ends are to be told: 3,000 of them.
+pub const SIGNAL_BYTES: u32 = 512 << 10;
 /// Where the count of events that found no room lies, behind the counts of ends.
 pub const EVENTS_LOST: u32 = End::COUNT;
 /// Where the count of flows that were opened lies, behind that.
 pub const FLOWS_OPENED: u32 = End::COUNT + 1;
+/// Where the count of flows lies that were silent for too long and whose ends could not be told, behind that.
+pub const SIGNALS_LOST: u32 = End::COUNT + 2;
 /// How many counters of flows there are.
-pub const ENDED: u32 = End::COUNT + 2;
+pub const ENDED: u32 = End::COUNT + 3;
 
 /// How many records one step of ageing looks at.
 pub const LOOKED_AT_IN_A_STEP: u32 = 4_096;
@@ -118,6 +133,8 @@ pub const STEP_MS: u64 = 16;
 pub const BUSY_STEP_MS: u64 = 2;
 /// How many flows one order can name: each by the number of its record, and its incarnation 32 bits above.
 pub const MAX_ORDERS: u32 = 4_096;
+/// Set in an order because no rule allows the flow any more.
+pub const ORDER_BLOCKED: u64 = 1 << 62;
 /// Set in an order that is for an IPv6 flow.
 pub const ORDER_V6: u64 = 1 << 63;
 
@@ -235,6 +252,55 @@ pub const fn connector_index(half: Half, id: ConnectorId) -> u32 {
 #[inline(always)]
 pub const fn source_index(half: Half, index: u32) -> u32 {
     half.index() * MAX_SOURCES + index
+}
+
+/// Where a tenant lies in the table of tenants.
+#[must_use]
+#[inline(always)]
+pub const fn tenant_index(half: Half, id: TenantId) -> u32 {
+    half.index() * (MAX_TENANTS + 1) + id.0
+}
+
+/// Where a line lies in the table of rules.
+#[must_use]
+#[inline(always)]
+pub const fn rule_index(half: Half, index: u32) -> u32 {
+    half.index() * MAX_RULES + index
+}
+
+/// What one sandbox or tenant holds: see [`AccountWord`].
+pub type AccountWords = [u64; AccountWord::COUNT as usize];
+/// How many accounts there are: slots first, tenants behind them.
+pub const ACCOUNTS: u32 = MAX_INTERFACES + MAX_TENANTS + 1;
+
+/// Where an account lies in the table of accounts.
+#[must_use]
+#[inline(always)]
+pub const fn account_index(holder: Holder) -> u32 {
+    match holder {
+        Holder::Slot(slot) => slot.0,
+        Holder::Tenant(tenant) => MAX_INTERFACES + tenant.0,
+    }
+}
+
+/// How far a slot's buckets are filled: see [`meter_word`].
+pub type MeterWords = [u64; MeterWord::COUNT as usize];
+
+/// Which of a slot's words this is.
+#[must_use]
+#[inline(always)]
+pub const fn meter_word(direction: Direction, which: MeterWord) -> u32 {
+    direction as u32 * (MeterWord::COUNT / 2) + which as u32
+}
+
+/// How many counters of blocked flows there are.
+pub const BLOCKED: u32 = 2 * (MAX_CONNECTORS + 1);
+
+/// The counter of a connector's flows that its security groups blocked.
+#[must_use]
+#[inline(always)]
+pub const fn blocked_index(connector: ConnectorId, direction: Direction) -> u32 {
+    2 * connector.0 + direction as u32
 }
 
 /// Where a group lies in the table of groups.

@@ -27,20 +27,26 @@
 
 pub mod addr;
 pub mod answer;
+pub mod asked;
 pub mod chatter;
 pub mod checksum;
+pub mod entering;
 pub mod flow;
 pub mod frame;
 pub mod hash;
 pub mod layout;
+pub mod meter;
 pub mod odd;
 pub mod opening;
 pub mod outbound;
 pub mod packet;
 pub mod query;
+pub mod quota;
 pub mod rate;
 pub mod reason;
 pub mod relay;
+pub mod rules;
+pub mod serving;
 pub mod steps;
 pub mod tables;
 pub mod tell;

@@ -7,12 +7,13 @@
 use crate::addr::{Address, L4Port, Zone};
 use crate::answer;
 use crate::flow::datagram::{self, Datagram, as_ports};
-use crate::flow::follow::{Way, find};
+use crate::flow::follow::{Way, find, leads_to_slot};
 use crate::flow::store::Flows;
 use crate::flow::{Ends, Hop, Key, Part};
-use crate::opening;
+use crate::meter;
 use crate::packet::Packet;
 use crate::reason::{Reason, Verdict};
+use crate::serving::{choose, heard};
 use crate::steps::{Next, Steps};
 use crate::tables::{Interface, Listener, Owner, Tables, Vip};
 use crate::translate;
@@ -57,7 +58,8 @@ fn odd<F: Steps, P: Packet, T: Tables + Flows<F>>(
         if ip.hop_limit <= 1 {
             return Ok(F::TELL);
         }
-        let is_from_another = from == From::Uplink && !found.is_from::<F>(frame.src);
+        let hop = found.way::<F>().hop;
+        let is_from_another = from == From::Uplink && leads_to_slot(t, hop) && !hop.is_from(frame.src);
         let is_settled = !segment.is_control() && !found.is_due(t.now()) && !is_from_another;
         return Ok(if is_settled { F::READY } else { F::MOVING });
     }
@@ -65,7 +67,7 @@ fn odd<F: Steps, P: Packet, T: Tables + Flows<F>>(
         (_, From::Uplink) if !is_to_vip::<F, T>(t, here, ip.dst) => Err(Err(Reason::Uninvited)),
         (true, From::Uplink) => Ok(F::OPENING),
         (true, From::Slot) => Ok(F::OUTBOUND),
-        (false, From::Uplink) if !is_heard::<P, T, F>(t, here, &ip, &segment) => Err(Err(Reason::NoListener)),
+        (false, From::Uplink) if !is_heard::<T, F>(t, here, &ip, &segment) => Err(Err(Reason::NoListener)),
         (false, _) => Err(answer::reset_if_allowed::<F, P, T>(p, t, here, &frame, &ip, &segment)),
     }
 }
@@ -76,14 +78,9 @@ fn is_to_vip<F: Network, T: Tables>(t: &T, here: &Interface, dst: F::Address) ->
 }
 
 #[inline(always)]
-fn is_heard<P: Packet, T: Tables, F: Network>(
-    t: &T,
-    here: &Interface,
-    ip: &Ip<F::Address>,
-    segment: &Segment,
-) -> bool {
+fn is_heard<T: Tables, F: Network>(t: &T, here: &Interface, ip: &Ip<F::Address>, segment: &Segment) -> bool {
     let vip = Vip { address: ip.dst.mapped(), zone: here.zone };
-    opening::heard::<P, T>(t, t.live(), vip, segment.dport, ip.protocol).is_some()
+    heard(t, t.live(), vip, segment.dport, ip.protocol).is_some()
 }
 
 /// A fragment that shows no ports.
@@ -126,10 +123,11 @@ fn later<F: Steps, P: Packet, T: Tables + Flows<F>>(
         return Err(Reason::TooBig);
     }
     let leaving = departure_asking::<F, T>(t, &way, out, from, false)?;
+    meter::let_in(p, t, out)?;
     retag(p, out.vlan)?;
     identify::<F, P>(p, ip, [sport, dport], [way.to.sport, way.to.dport])?;
     translate::apply_to_header::<F, P>(p, ip, &way.to, &leaving)?;
-    Ok(Sent { why: from.known(), to: leaving.to })
+    Ok(Sent { why: from.known(out), to: leaving.to })
 }
 
 /// Where a fragment from the wire goes that comes before the first one of its datagram.
@@ -147,7 +145,10 @@ fn ahead<F: Network, T: Tables + Flows<F>>(
     let part = if forward.is_sticky != 0 { Part::Source } else { Part::Addresses };
     let hash = key.hash(part, t.hash_key(half));
     let Some(group) = forward.choose((hash >> 32) as u32) else { return Err(Reason::NoTarget) };
-    let Some(target) = opening::choose(t, half, group, hash as u32) else { return Err(Reason::NoTarget) };
+    let Some(target) = choose(t, half, group, hash as u32) else { return Err(Reason::NoTarget) };
+    if target.is_address() {
+        return Err(Reason::FragmentAhead);
+    }
     let Some(slot) = t.interface(target.slot).filter(|slot| slot.is_in_use()) else {
         return Err(Reason::NoTarget);
     };

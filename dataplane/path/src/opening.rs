@@ -1,113 +1,79 @@
-//! A flow's first packet: which listener, which target, and what the two directions will look like.
+//! A flow's first packet from the wire: which listener, which target, and what the two directions will look like.
 
-use crate::addr::{Address, L4Port, Mac};
-use crate::flow::open::{Draft, Opened, Rival, Terms, draft};
-use crate::flow::room::take_back;
+use crate::addr::{Address, Mac};
+use crate::asked::{Asked, Defect, Refusal};
 use crate::flow::store::Flows;
-use crate::flow::{Hop, Key, Part};
-use crate::hash::scale;
+use crate::flow::{Account, Hop, Key, PortUse};
 use crate::packet::Packet;
 use crate::reason::{Reason, Verdict};
+use crate::serving::{by_address, by_slot, connector_of, heard, let_in, target_of};
 use crate::steps::{Next, Steps};
-use crate::tables::{Forward, GroupId, Half, Interface, Listener, Tables, Target, Vip};
-use crate::verifier::{rolled, rolled_over};
+use crate::tables::{Half, Interface, Tables, TenantId, Vip};
+use crate::time::Seconds;
 use crate::walk::{flow_key, leave};
 use crate::wire::{Ethernet, Network, Segment};
-
-/// How often room is made in a full table. Another CPU may be faster to take the record that was given back.
-const ROOM_MADE: u32 = 3;
-/// How many targets are tried where replies would collide with another flow's.
-const TARGETS_TRIED: u32 = 3;
 
 /// The step of a packet from the wire that opens a flow.
 ///
 /// # Errors
-/// The step to go on with: the flow is there, opened by this packet or on another CPU; or the sender is to be told
-/// why it is not.
+/// The step to go on with: the flow is to be entered; or the sender is to be told why not.
 #[inline(always)]
 pub fn walk<F: Steps, P: Packet, T: Tables + Flows<F>>(p: &mut P, t: &T) -> Result<Verdict, Next> {
-    match open_flow::<F, P, T>(p, t) {
-        Ok(()) => Err(F::READY),
-        Err(Reason::TtlExpired | Reason::NoTarget) => Err(F::TELL),
-        Err(why) => Ok(leave(p, t, p.segments(), Err(why))),
+    let half = t.live();
+    let mut walked: Result<(), Reason> = Err(Reason::NotReady);
+    t.ask(|asked| {
+        walked = match read::<F, P, T>(p, t, asked) {
+            Ok(()) => aim::<F, T>(t, half, asked),
+            Err(why) => Err(why),
+        };
+    });
+    match walked {
+        Ok(()) => Err(F::ENTER),
+        Err(why) => refuse::<F, P, T>(p, t, why),
     }
 }
 
+/// Tells the sender, where there is something to tell.
 #[inline(always)]
-fn open_flow<F: Network, P: Packet, T: Tables + Flows<F>>(p: &P, t: &T) -> Result<(), Reason> {
-    // Filled in place: there is no room for a copy on the stack.
-    let mut asked = Asked::<F::Key>::default();
-    ask::<F, P, T>(p, t, t.live(), &mut asked)?;
-    let Asked { key, terms, choice, hops } = &asked;
-    let mut drafted = Err(Reason::FlowTableFull);
-    for _ in rolled_over::<P>(1 + ROOM_MADE) {
-        drafted = draft::<F, T>(t, key, terms);
-        if !matches!(drafted, Err(Reason::FlowTableFull)) || !take_back::<F, T>(t) {
-            break;
-        }
+fn refuse<F: Steps, P: Packet, T: Tables + Flows<F>>(p: &P, t: &T, why: Reason) -> Result<Verdict, Next> {
+    let refusal = if why == Reason::NoTarget { Refusal::NO_TARGET } else { Refusal::NONE };
+    t.ask(|asked| {
+        asked.attempt = 0;
+        asked.refusal = refusal;
+    });
+    match why {
+        Reason::TtlExpired | Reason::NoTarget => Err(F::TELL),
+        why => Ok(leave(p, t, p.segments(), Err(why))),
     }
-    // Not copied: there is no room for it.
-    match &drafted {
-        Ok(draft) if draft.take_place::<F, T>(t) => place::<F, T>(t, draft, choice, hops),
-        Ok(draft) => {
-            draft.abandon::<F, T>(t);
-            Err(Reason::HalfOpenFull)
-        }
-        Err(why) => Err(*why),
-    }
-}
-
-/// What a first packet asks for.
-#[derive(Clone, Copy, Default)]
-#[repr(C)]
-struct Asked<K> {
-    key: K,
-    /// Where it comes from, and where replies go.
-    hops: [Hop; 2],
-    terms: Terms,
-    choice: Choice,
 }
 
 /// Reads a first packet. A function of its own: what it has on the stack is gone when the flow is made.
 #[inline(never)]
-fn ask<F: Network, P: Packet, T: Tables>(
+fn read<F: Steps, P: Packet, T: Tables>(
     p: &P,
     t: &T,
-    half: Half,
-    asked: &mut Asked<F::Key>,
+    asked: &mut Asked<F::Key, F::Address>,
 ) -> Result<(), Reason> {
     let Some(here) = t.arrival(p.vlan()) else { return Err(Reason::UnknownInterface) };
     let Some(frame) = Ethernet::read(p) else { return Err(Reason::OtherProtocol) };
     let ip = F::read(p)?;
     let segment = Segment::read(p, &ip)?;
-    let vip = Vip { address: ip.dst.mapped(), zone: here.zone };
-    let Some(forward) = heard::<P, T>(t, half, vip, segment.dport, ip.protocol) else {
-        return Err(Reason::NoListener);
-    };
-    if ip.hop_limit <= 1 {
-        return Err(Reason::TtlExpired);
-    }
-    // Replies go to the sender's MAC, so it must be one station's.
-    if !ip.src.may_be_source() || ip.src == ip.dst || !frame.src.is_unicast() {
-        return Err(Reason::BadSource);
-    }
-    let part = match forward.is_sticky {
-        0 if ip.is_fragment => Part::Addresses,
-        0 => Part::Flow,
-        _ => Part::Source,
-    };
     let expected =
         segment.tcp.and_then(|_| segment.sequence(p)).map_or(0, |sequence| sequence.wrapping_add(1));
     asked.key = flow_key::<F>(here, &ip, &segment);
-    asked.hops = [Hop::new(here.egress.id, frame.src), back::<F, T>(t, here, ip.src, frame.src)];
-    // Its port is the client's: there is nothing to rest.
-    asked.terms.idle = forward.idle;
+    asked.there = Hop::new(here.egress.id, frame.src);
+    asked.back = back::<F, T>(t, here, ip.src, frame.src);
+    asked.is_from_wire = 1;
+    asked.is_fragment = ip.is_fragment.into();
     asked.terms.expected = expected;
     asked.terms.shift = segment.window_shift(p);
-    // The upper half chooses the group, the lower one the target, so that the two are independent.
-    let hash = asked.key.hash(part, t.hash_key(half));
-    let Some(group) = forward.choose((hash >> 32) as u32) else { return Err(Reason::NoTarget) };
-    asked.choice = Choice { group, hash: hash as u32, dport: segment.dport };
+    // Replies go to the sender's MAC, so it must be one station's.
+    let is_source = ip.src.may_be_source() && ip.src != ip.dst && frame.src.is_unicast();
+    asked.defect = match (ip.hop_limit, is_source) {
+        (0 | 1, _) => Defect::EXPIRED,
+        (_, false) => Defect::BAD_SOURCE,
+        (_, true) => Defect::NONE,
+    };
     Ok(())
 }
 
@@ -123,77 +89,43 @@ fn back<F: Network, T: Tables>(t: &T, here: &Interface, client: F::Address, stat
     }
 }
 
-/// Who serves a new flow, as far as that is decided.
-#[derive(Clone, Copy, Default)]
-struct Choice {
-    group: GroupId,
-    hash: u32,
-    dport: L4Port,
-}
-
-/// Places a drafted flow on a target: the one that its hash says (Maglev: Eisenbud et al., NSDI 2016, section
-/// 3.4), or the next where replies would collide. Its packets come `from` a station, and its replies go `back`.
+/// Decides who serves. Asked anew for each target that is tried.
 ///
 /// # Errors
-/// [`Reason::NoTarget`], [`Reason::ReplyCollision`], [`Reason::FlowTableFull`]. The draft is gone.
+/// [`Reason::NoListener`], [`Reason::TtlExpired`], [`Reason::BadSource`], [`Reason::NoTarget`], [`Reason::BlockedIn`].
 #[inline(never)]
-fn place<F: Network, T: Tables + Flows<F>>(
-    t: &T,
-    draft: &Draft<T::Record>,
-    choice: &Choice,
-    [from, back]: &[Hop; 2],
-) -> Result<(), Reason> {
-    let half = t.live();
-    let mut why = Reason::NoTarget;
-    for attempt in rolled(TARGETS_TRIED) {
-        let hash = choice.hash.rotate_left(attempt * 11);
-        let Some(target) = choose(t, half, choice.group, hash) else { break };
-        // An array has a record for every number: one without a device is nobody's.
-        let Some(slot) = t.interface(target.slot).filter(|slot| slot.is_in_use()) else { break };
-        let port = if target.port == Listener::ANY_PORT { choice.dport } else { target.port };
-        draft.answer_from::<F>(F::address(slot), port, slot.zone);
-        match draft.enter::<F, T>(t, [from.by(slot.egress.id), *back], Rival::MayBeTheSame) {
-            Opened::Made => return Ok(()),
-            Opened::Collides => why = Reason::ReplyCollision,
-            Opened::Full => {
-                why = Reason::FlowTableFull;
-                break;
-            }
-            Opened::Joined => {
-                draft.abandon::<F, T>(t);
-                return Ok(());
-            }
-        }
-    }
-    draft.abandon::<F, T>(t);
-    Err(why)
-}
-
-/// What the listener of this port does, or the one of all ports.
-#[inline(always)]
-pub(crate) fn heard<P: Packet, T: Tables>(
+fn aim<F: Steps, T: Tables + Flows<F>>(
     t: &T,
     half: Half,
-    vip: Vip,
-    port: L4Port,
-    protocol: u8,
-) -> Option<&Forward> {
-    let mut listener = Listener { vip, port, protocol, zero: 0 };
-    // One place for both keys: there is little room on the stack.
-    for _ in rolled_over::<P>(2) {
-        let forward = t.listener(half, &listener);
-        if forward.is_some() {
-            return forward;
-        }
-        listener.port = Listener::ANY_PORT;
+    asked: &mut Asked<F::Key, F::Address>,
+) -> Result<(), Reason> {
+    let vip = Vip { address: asked.key.ends().dst.mapped(), zone: asked.key.zone() };
+    let forward = heard(t, half, vip, asked.key.ends().dport, asked.key.protocol());
+    let Some(forward) = forward else { return Err(Reason::NoListener) };
+    match asked.defect {
+        Defect::EXPIRED => return Err(Reason::TtlExpired),
+        Defect::BAD_SOURCE => return Err(Reason::BadSource),
+        _ => {}
     }
-    None
-}
-
-/// The target that these 32 bits of hash choose.
-#[inline(always)]
-pub(crate) fn choose<T: Tables>(t: &T, half: Half, group: GroupId, hash: u32) -> Option<Target> {
-    let group = t.group(half, group).filter(|group| group.cells != 0)?;
-    let nth = t.cell(half, group.first_cell.wrapping_add(scale(hash, group.cells)))?;
-    t.target(half, group.first_target.wrapping_add(u32::from(nth)))
+    asked.terms.idle = forward.idle;
+    asked.terms.tells_idle = forward.tells_idle;
+    let Some(target) = target_of::<F, T, _>(t, half, forward, asked) else { return Err(Reason::NoTarget) };
+    if target.is_address() {
+        by_address::<F, T>(t, half, target, asked)?;
+        asked.seek::<F, T>(t, half);
+        return Ok(());
+    }
+    // An array has a record for every number: one without a device is nobody's.
+    let Some(slot) = t.interface(target.slot).filter(|slot| slot.is_in_use()) else {
+        return Err(Reason::NoTarget);
+    };
+    by_slot::<F>(target, slot, asked);
+    let_in::<F, T>(t, half, slot, asked, asked.key.ends().src)?;
+    let tenant = connector_of(t, half, slot).map_or(TenantId::NONE, |connector| connector.tenant);
+    asked.terms.account = Account::of_sandbox(slot.egress.id, tenant);
+    // Its port is the client's: there is nothing to rest.
+    asked.terms.port = PortUse::NONE;
+    asked.terms.rest = Seconds(0);
+    asked.there = asked.there.by(slot.egress.id);
+    Ok(())
 }

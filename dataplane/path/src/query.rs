@@ -6,6 +6,7 @@ use crate::addr::L4Port;
 use crate::flow::Hop;
 use crate::flow::follow::{Moved, answer_to, find, move_on};
 use crate::flow::store::Flows;
+use crate::meter;
 use crate::packet::Packet;
 use crate::reason::{Reason, Verdict};
 use crate::steps::{Next, Steps};
@@ -68,10 +69,11 @@ fn query<F: Steps, P: Packet, T: Tables + Flows<F>>(
         return Ok(F::TELL);
     }
     let leaving = departure_asking::<F, T>(t, &way, out, from, found.is_unused::<F>()).map_err(Err)?;
+    meter::let_in(p, t, out).map_err(Err)?;
     retag(p, out.vlan).map_err(Err)?;
     translate::apply_to_query::<F, P>(p, &ip, &segment, &way.to, &leaving).map_err(Err)?;
     let is_first = found.count::<F>(p.segments(), ip.total_len(), &segment) && found.is_original();
-    let why = if is_first { Reason::Opened } else { from.known() };
+    let why = if is_first { Reason::Opened } else { from.known(out) };
     Err(Ok(Sent { why, to: leaving.to }))
 }
 

@@ -5,8 +5,9 @@
 
 use crate::tables::Egress;
 
-/// What the kernel is to do with the packet.
+/// What the kernel is to do with the packet. Aligned so that it may lie on the stack, where the verifier wants that.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(align(8))]
 pub enum Verdict {
     /// Not Weir's business: the kernel goes on with it, untouched.
     Pass,
@@ -73,11 +74,15 @@ reasons! {
         ToSlot "to_slot",
         /// A packet of a known flow, from its slot to the wire.
         ToWire "to_wire",
-        /// An ICMP error about a packet of a known flow, from the wire to the flow's slot.
+        /// An ICMP error about a packet of a known flow, to the flow's slot.
         ErrorToSlot "error_to_slot",
-        /// An ICMP error about a packet of a known flow, from its slot to the wire.
+        /// An ICMP error about a packet of a known flow, to the wire.
         ErrorToWire "error_to_wire",
-        /// The first packet of a flow: a target was chosen, or a port; both directions were recorded, the packet was sent on.
+        /// A packet of a known flow, from its slot to another one, or back to itself.
+        SlotToSlot "slot_to_slot",
+        /// A packet of a known flow, from the wire to a target by address, or back: from the wire to the wire.
+        WireToWire "wire_to_wire",
+        /// The first packet of a flow: a target was chosen, or a port, or both; both directions were recorded, the packet was sent on.
         Opened "opened",
     }
     Answered {
@@ -103,6 +108,10 @@ reasons! {
         AnsweredNoTarget "answered_no_target",
         /// From a slot, a new connection outwards that nothing allows: the slot has no connector for the family, or nobody may be reached there. The sandbox was told: by a RST, or by ICMP's "administratively prohibited".
         AnsweredNotAllowedOut "answered_not_allowed_out",
+        /// From a slot, a new connection that no rule of its connector's security groups allows. The sandbox was told: by a RST, or by ICMP's "administratively prohibited".
+        AnsweredBlockedOut "answered_blocked_out",
+        /// From a slot, a new connection, but the sandbox or its tenant has as much as its quota allows. The sandbox was told: by a RST, or by ICMP's "host unreachable".
+        AnsweredQuota "answered_quota",
     }
     Passed {
         /// The device has no record in the interface table: nothing of Weir's is configured on it.
@@ -181,6 +190,16 @@ reasons! {
         SlotNdp "slot_ndp",
         /// From a slot, a new connection outwards that nothing allows, and the sandbox was not told: enough answers were made.
         NotAllowedOut "not_allowed_out",
+        /// From a slot, a new connection that no rule of its connector's security groups allows, and the sandbox was not told: enough answers were made.
+        BlockedOut "blocked_out",
+        /// A new connection to a sandbox, by a VIP, that no rule of its connector's security groups allows. Nobody is told.
+        BlockedIn "blocked_in",
+        /// A new connection, but the sandbox or its tenant has as much as its quota allows: from the wire nobody is told, and no sandbox where enough answers were made.
+        QuotaReached "quota_reached",
+        /// From a slot, more bytes or packets than the rate set for it.
+        OverRateOut "over_rate_out",
+        /// To a slot, more bytes or packets than the rate set for it.
+        OverRateIn "over_rate_in",
         /// A packet without a flow, while the dataplane was being set up or taken away.
         NotReady "not_ready",
         /// The kernel refused to make room for an answer, or to change the packet.

@@ -7,6 +7,7 @@
 use crate::flow::follow::find;
 use crate::flow::store::Flows;
 use crate::flow::{Ends, Key};
+use crate::meter;
 use crate::packet::Packet;
 use crate::reason::{Reason, Verdict};
 use crate::steps::Steps;
@@ -52,11 +53,9 @@ fn relay<F: Steps, P: Packet, T: Tables + Flows<F>>(p: &mut P, t: &T, from: From
     let src = if ip.src == quoted.dst { way.to.src } else { ip.src };
     let outer = Ends { src, ..way.to };
     let leaving = departure_asking::<F, T>(t, &way, out, from, false)?;
+    meter::let_in(p, t, out)?;
     retag(p, out.vlan)?;
     translate::apply_to_error::<F, P>(p, &ip, &quoted, [&way.to, &outer], &leaving)?;
-    let why = match from {
-        From::Uplink => Reason::ErrorToSlot,
-        From::Slot => Reason::ErrorToWire,
-    };
+    let why = if out.is_slot() { Reason::ErrorToSlot } else { Reason::ErrorToWire };
     Ok(Sent { why, to: leaving.to })
 }

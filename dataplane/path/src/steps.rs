@@ -1,9 +1,9 @@
 //! The steps of a walk by number, and which of them are whose.
 
 use crate::answer::Answer;
+use crate::asked::Pooled;
 use crate::chatter::Chatter;
 use crate::flow::{V4, V6};
-use crate::outbound::Pooled;
 use crate::translate::Header;
 use crate::wire::Quotes;
 
@@ -41,10 +41,10 @@ pub enum Next {
     OutboundV4,
     /// An IPv6 packet of a sandbox that opens a flow outwards.
     OutboundV6,
-    /// An IPv4 flow outwards wants a port.
-    PortV4,
-    /// An IPv6 flow outwards wants a port.
-    PortV6,
+    /// An IPv4 flow is to be entered.
+    EnterV4,
+    /// An IPv6 flow is to be entered.
+    EnterV6,
     /// An ICMP query, or the answer to one.
     QueryV4,
     /// An ICMPv6 query, or the answer to one.
@@ -66,8 +66,8 @@ pub trait Steps: Quotes + Answer + Chatter + Header + Pooled {
     const OPENING: Next;
     /// The packet of a sandbox opens a flow outwards.
     const OUTBOUND: Next;
-    /// It wants a port.
-    const PORT: Next;
+    /// What a flow's first packet asks for is noted: the flow is to be entered.
+    const ENTER: Next;
     /// An ICMP query, or the answer to one.
     const QUERY: Next;
     /// A fragment, or a packet with extension headers.
@@ -83,7 +83,7 @@ impl Steps for V4 {
     const MOVING: Next = Next::MovingV4;
     const OPENING: Next = Next::OpeningV4;
     const OUTBOUND: Next = Next::OutboundV4;
-    const PORT: Next = Next::PortV4;
+    const ENTER: Next = Next::EnterV4;
     const QUERY: Next = Next::QueryV4;
     const ODD: Next = Next::OddV4;
     const RELAY: Next = Next::RelayV4;
@@ -95,7 +95,7 @@ impl Steps for V6 {
     const MOVING: Next = Next::MovingV6;
     const OPENING: Next = Next::OpeningV6;
     const OUTBOUND: Next = Next::OutboundV6;
-    const PORT: Next = Next::PortV6;
+    const ENTER: Next = Next::EnterV6;
     const QUERY: Next = Next::QueryV6;
     const ODD: Next = Next::OddV6;
     const RELAY: Next = Next::RelayV6;

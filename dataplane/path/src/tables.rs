@@ -1,14 +1,19 @@
-//! What the path needs to know, by chapter: interfaces, listeners, connectors, the time, counters. The flows' chapter is
+//! What the path needs to know, by chapter: interfaces, listeners, connectors, the time, counters, guards. The flows' chapter is
 //! [`crate::flow::store`], once for each family.
 //!
 //! Implementors: the BPF maps (in `ebpf/`), and a model of plain maps for tests. Records cross the kernel
 //! boundary as they are, so they hold no enum, bool or Option and have no padding.
 
 mod connectors;
+mod guards;
 mod interfaces;
 mod listeners;
 
 pub use connectors::{Connector, ConnectorId, Connectors, PortBlock, Source, Sources};
+pub use guards::{
+    AccountWord, Direction, Guards, Holder, MAX_SECURITY_GROUPS, MeterWord, Quota, Rate, Rates, Rule, Rules,
+    SecurityGroupId, SecurityGroups, Tenant, TenantId,
+};
 pub use interfaces::{Delivery, Egress, Interface, Interfaces, NextHop, NextHopId};
 pub use listeners::{
     Forward, Group, GroupId, Half, Listener, Listeners, MAX_SHARES, Owner, Share, Target, Vip,
@@ -19,8 +24,8 @@ use crate::reason::Reason;
 use crate::time::Now;
 
 /// Everything together, but for the flows.
-pub trait Tables: Interfaces + Listeners + Connectors + Clock + Counters {}
-impl<T: Interfaces + Listeners + Connectors + Clock + Counters> Tables for T {}
+pub trait Tables: Interfaces + Listeners + Connectors + Clock + Counters + Guards {}
+impl<T: Interfaces + Listeners + Connectors + Clock + Counters + Guards> Tables for T {}
 
 /// Chapter four: the time.
 pub trait Clock {

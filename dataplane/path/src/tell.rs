@@ -2,9 +2,9 @@
 
 use crate::answer;
 use crate::answer::error::Message;
+use crate::asked::Refusal;
 use crate::flow::follow::{Way, find};
 use crate::flow::store::Flows;
-use crate::outbound::Refusal;
 use crate::packet::Packet;
 use crate::query;
 use crate::reason::{Reason, Verdict};
@@ -34,6 +34,8 @@ enum Obstacle {
     PortsExhausted,
     TableFull,
     HalfOpenFull,
+    Blocked,
+    OverQuota,
 }
 
 impl Obstacle {
@@ -49,6 +51,8 @@ impl Obstacle {
             Self::PortsExhausted => [Reason::AnsweredPortsExhausted, Reason::PortsExhausted],
             Self::TableFull => [Reason::AnsweredNoRoom, Reason::FlowTableFull],
             Self::HalfOpenFull => [Reason::AnsweredNoRoom, Reason::HalfOpenFull],
+            Self::Blocked => [Reason::AnsweredBlockedOut, Reason::BlockedOut],
+            Self::OverQuota => [Reason::AnsweredQuota, Reason::QuotaReached],
         }
     }
 
@@ -59,9 +63,11 @@ impl Obstacle {
             Self::TtlExpired => F::TTL_EXPIRED,
             Self::TooBig => F::TOO_BIG,
             Self::NoTarget => F::PORT_UNREACHABLE,
-            Self::NotAllowedOut => F::PROHIBITED,
+            Self::NotAllowedOut | Self::Blocked => F::PROHIBITED,
             Self::NoRoute => F::NO_ROUTE,
-            Self::PortsExhausted | Self::TableFull | Self::HalfOpenFull => F::HOST_UNREACHABLE,
+            Self::PortsExhausted | Self::TableFull | Self::HalfOpenFull | Self::OverQuota => {
+                F::HOST_UNREACHABLE
+            }
         }
     }
 
@@ -76,7 +82,9 @@ impl Obstacle {
             4 => Self::NoRoute,
             5 => Self::PortsExhausted,
             6 => Self::TableFull,
-            _ => Self::HalfOpenFull,
+            7 => Self::HalfOpenFull,
+            8 => Self::Blocked,
+            _ => Self::OverQuota,
         }
     }
 }
@@ -133,10 +141,7 @@ fn obstacle<F: Steps, P: Packet, T: Tables + Flows<F>>(
         if !segment.opens() {
             return Err(Reason::RaceLost);
         }
-        return Ok(match from {
-            From::Uplink => (Obstacle::NoTarget, 0),
-            From::Slot => (refused::<F, T>(t)?, 0),
-        });
+        return Ok((refused::<F, T>(t)?, 0));
     };
     let way: Way<F::Address> = found.way::<F>();
     if !found.is_still_its_flows::<F>() {
@@ -149,7 +154,7 @@ fn obstacle<F: Steps, P: Packet, T: Tables + Flows<F>>(
     Ok((Obstacle::TooBig, out.mtu))
 }
 
-/// Why a sandbox's flow was not opened, as the step before noted it.
+/// Why a flow was not opened, as the step before noted it.
 ///
 /// # Errors
 /// [`Reason::RaceLost`]: it was, and ended meanwhile.
@@ -163,6 +168,9 @@ fn refused<F: Steps, T: Tables + Flows<F>>(t: &T) -> Result<Obstacle, Reason> {
         Refusal::PORTS_EXHAUSTED => Obstacle::PortsExhausted,
         Refusal::TABLE_FULL => Obstacle::TableFull,
         Refusal::HALF_OPEN_FULL => Obstacle::HalfOpenFull,
+        Refusal::NO_TARGET => Obstacle::NoTarget,
+        Refusal::BLOCKED => Obstacle::Blocked,
+        Refusal::OVER_QUOTA => Obstacle::OverQuota,
         _ => return Err(Reason::RaceLost),
     })
 }

@@ -4,9 +4,9 @@
 use crate::addr::{Address, Mac};
 use crate::answer;
 use crate::flow::{V4, V6};
-use crate::opening;
 use crate::packet::{Packet, VlanTag};
 use crate::reason::{Class, Reason, Verdict};
+use crate::serving::heard;
 use crate::steps::{Next, Steps};
 use crate::tables::{Interface, NextHop, NextHopId, Owner, Tables, Vip};
 use crate::walk::{From, Sent, leave};
@@ -144,7 +144,7 @@ fn ip_to_vip<F: Steps, P: Packet, T: Tables>(
     if segment.opens() {
         return Ok(F::OPENING);
     }
-    if opening::heard::<P, T>(t, t.live(), *vip, segment.dport, ip.protocol).is_none() {
+    if heard(t, t.live(), *vip, segment.dport, ip.protocol).is_none() {
         return Err(Err(Reason::NoListener));
     }
     Err(answer::reset_if_allowed::<F, P, T>(p, t, here, frame, &ip, &segment))

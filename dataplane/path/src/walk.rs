@@ -30,11 +30,11 @@ use crate::opening;
 use crate::packet::{Packet, VlanTag};
 use crate::reason::{Reason, Verdict};
 use crate::steps::{Next, Steps};
-use crate::tables::{Egress, Interface, Tables};
+use crate::tables::{Direction, Egress, Interface, Tables};
 use crate::translate;
 use crate::way::{departure, departure_asking, in_use};
 use crate::wire::{Ethernet, Ip, Network, Segment, ethernet, ipv4};
-use crate::{odd, outbound, query, relay, tell, unknown};
+use crate::{entering, meter, odd, outbound, query, relay, tell, unknown};
 
 /// Which side a packet comes in from.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -92,8 +92,8 @@ fn all_steps<P: Packet, T: Tables + Flows<V4> + Flows<V6>>(p: &mut P, t: &T, fro
             Err(Next::TellV6) => Ok(tell::walk::<V6, P, T>(p, t, from)),
             Err(Next::OutboundV4) => outbound::walk::<V4, P, T>(p, t),
             Err(Next::OutboundV6) => outbound::walk::<V6, P, T>(p, t),
-            Err(Next::PortV4) => outbound::find_port::<V4, P, T>(p, t),
-            Err(Next::PortV6) => outbound::find_port::<V6, P, T>(p, t),
+            Err(Next::EnterV4) => entering::walk::<V4, P, T>(p, t),
+            Err(Next::EnterV6) => entering::walk::<V6, P, T>(p, t),
             Err(Next::QueryV4) => query::walk::<V4, P, T>(p, t, from),
             Err(Next::QueryV6) => query::walk::<V6, P, T>(p, t, from),
         }
@@ -115,6 +115,11 @@ pub fn settled<P: Packet, T: Tables + Flows<V4> + Flows<V6>>(
     let packets = p.segments();
     t.entered(packets);
     let (here, frame) = arrival(p, t, from).ok_or(Next::Unknown)?;
+    if from == From::Slot
+        && let Err(why) = meter::let_out(p, t, here)
+    {
+        return Ok(leave(p, t, packets, Err(why)));
+    }
     let walked = match frame.ethertype {
         ethernet::IPV4 => settled_ip::<V4, P, T>(p, t, here, frame.src, from)?,
         ethernet::IPV6 => settled_ip::<V6, P, T>(p, t, here, frame.src, from)?,
@@ -174,8 +179,7 @@ fn settled_ip<F: Steps, P: Packet, T: Tables + Flows<F>>(
     if ip.hop_limit <= 1 {
         return Err(F::TELL);
     }
-    let is_from_another = from == From::Uplink && !found.is_from::<F>(station);
-    if segment.is_control() || found.is_due(t.now()) || is_from_another {
+    if segment.is_control() || found.is_due(t.now()) {
         return Err(F::MOVING);
     }
     let way = found.way::<F>();
@@ -183,7 +187,10 @@ fn settled_ip<F: Steps, P: Packet, T: Tables + Flows<F>>(
         return Err(Next::Unknown);
     }
     let Ok(out) = exit::<F, T>(t, &way) else { return Ok(Err(Reason::NoInterface)) };
-    if !fits(p, &ip, &segment, out) || p.vlan() != out.vlan {
+    if from == From::Uplink && out.is_slot() && !way.hop.is_from(station) {
+        return Err(F::MOVING);
+    }
+    if !fits(p, &ip, &segment, out) || p.vlan() != out.vlan || out.is_metered(Direction::In) {
         return Err(F::READY);
     }
     let Ok(leaving) = departure(t, &way, out) else { return Err(F::READY) };
@@ -191,7 +198,7 @@ fn settled_ip<F: Steps, P: Packet, T: Tables + Flows<F>>(
         return Ok(Err(why));
     }
     found.count::<F>(p.segments(), ip.total_len(), &segment);
-    Ok(Ok(Sent { why: from.known(), to: out.egress }))
+    Ok(Ok(Sent { why: from.known(out), to: out.egress }))
 }
 
 /// The step of a packet that may move its flow's state. Returns the step to go on with.
@@ -253,10 +260,11 @@ fn ready_ip<F: Steps, P: Packet, T: Tables + Flows<F>>(p: &mut P, t: &T, from: F
         odd::note::<F, P, T>(p, t, here, &ip, (&way, out), from)?;
     }
     let leaving = departure_asking::<F, T>(t, &way, out, from, found.is_unused::<F>())?;
+    meter::let_in(p, t, out)?;
     retag(p, out.vlan)?;
     translate::apply::<F, P>(p, &ip, &segment, &way.to, &leaving)?;
     let is_first = found.count::<F>(p.segments(), ip.total_len(), &segment) && found.is_original();
-    let why = if is_first { Reason::Opened } else { from.known() };
+    let why = if is_first { Reason::Opened } else { from.known(out) };
     Ok(Sent { why, to: leaving.to })
 }
 
@@ -285,12 +293,14 @@ pub(crate) fn known<F: Network, P: Packet, T: Tables + Flows<F>>(
 }
 
 impl From {
-    /// Why a packet of a known flow leaves.
+    /// Why a packet of a known flow leaves by `out`.
     #[inline(always)]
-    pub(crate) const fn known(self) -> Reason {
-        match self {
-            Self::Uplink => Reason::ToSlot,
-            Self::Slot => Reason::ToWire,
+    pub(crate) const fn known(self, out: &Interface) -> Reason {
+        match (self, out.is_slot()) {
+            (Self::Uplink, true) => Reason::ToSlot,
+            (Self::Uplink, false) => Reason::WireToWire,
+            (Self::Slot, true) => Reason::SlotToSlot,
+            (Self::Slot, false) => Reason::ToWire,
         }
     }
 }

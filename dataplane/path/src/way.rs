@@ -10,15 +10,17 @@ use crate::walk::From;
 use crate::wire::Network;
 
 /// Where a new flow's packets go that leave by an ENI: to the gateway, or to a neighbour whose station is not known yet.
-/// `None` where there is no route.
+/// `None` where there is no route. The kernel can't be asked for neighbours by XDP: what comes from the wire
+/// goes by the gateway alone.
 #[inline(always)]
 pub(crate) fn hop<F: Network, T: Tables>(
     t: &T,
     half: Half,
     [eni, uplink]: [&Interface; 2],
     dst: F::Address,
+    is_from_wire: bool,
 ) -> Option<Hop> {
-    if neighbour::<F, T>(t, half, eni, dst).is_some() {
+    if !is_from_wire && neighbour::<F, T>(t, half, eni, dst).is_some() {
         return Some(Hop::new(eni.egress.id, Mac::default()));
     }
     let (own, gateway) = F::gateway(eni)?;

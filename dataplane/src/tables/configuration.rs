@@ -4,7 +4,7 @@ use super::{Tables, grace_period, indices};
 use crate::error::Error;
 use crate::image::{Arena, Image, Route};
 use weir_path::layout::{self, CELLS_IN_LINE, CellLine, EPOCH, ListenerKey, RoutePrefix, VipKey};
-use weir_path::tables::{Connector, ConnectorId, GroupId, Half, Owner, Vip};
+use weir_path::tables::{Connector, ConnectorId, GroupId, Half, Owner, Tenant, TenantId, Vip};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 /// A route, as the kernel's table of longest prefixes has it: the number of bits first.
@@ -57,6 +57,7 @@ impl Tables {
         self.clear_half(idle)?;
         self.write_addresses(idle, image)?;
         self.write_arena(idle, &arena)?;
+        self.write_tenants(idle, image)?;
         self.words.store(EPOCH, epoch.wrapping_add(1));
         if let Err(error) = grace_period() {
             tracing::warn!("a program may still read the old configuration for a moment: {error}");
@@ -118,10 +119,21 @@ impl Tables {
         self.cells.set_all(&places, &lines)
     }
 
+    /// All of them, so that a number that is no tenant's any more has no limit.
+    fn write_tenants(&self, half: Half, image: &Image) -> Result<(), Error> {
+        let tenants = indices(layout::MAX_TENANTS as usize + 1, |i| i);
+        let quotas: Vec<Tenant> =
+            tenants.iter().map(|id| image.tenants.get(&TenantId(*id)).copied().unwrap_or_default()).collect();
+        let places: Vec<_> = tenants.iter().map(|id| layout::tenant_index(half, TenantId(*id))).collect();
+        self.tenants.set_all(&places, &quotas)
+    }
+
     /// All of them, so that a number that is no connector's any more opens nothing.
     fn write_connectors(&self, half: Half, arena: &Arena) -> Result<(), Error> {
         let sources: Vec<_> = indices(arena.sources.len(), |i| layout::source_index(half, i));
         self.sources.set_all(&sources, &arena.sources)?;
+        let rules: Vec<_> = indices(arena.rules.len(), |i| layout::rule_index(half, i));
+        self.rules.set_all(&rules, &arena.rules)?;
         let mut connectors = vec![Connector::default(); layout::MAX_CONNECTORS as usize + 1];
         for (id, connector) in &arena.connectors {
             if let Some(place) = connectors.get_mut(id.0 as usize) {

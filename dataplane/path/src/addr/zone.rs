@@ -31,6 +31,14 @@ impl Zone {
         if number <= Self::MAX_NUMBER { Some(Self(number | Self::SLOT_BIT)) } else { None }
     }
 
+    /// A space that no packet is in: where the services are listed that sandboxes of a connector may reach. The numbers
+    /// are those of bindings, in whose spaces nobody listens.
+    #[must_use]
+    #[inline(always)]
+    pub(crate) const fn of_services(connector: u32) -> Self {
+        Self(connector & Self::MAX_NUMBER | Self::SLOT_BIT)
+    }
+
     /// Whether this is the zone of a binding on a slot (else of a VPC on the wire).
     #[must_use]
     pub const fn is_binding(self) -> bool {

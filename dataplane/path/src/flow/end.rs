@@ -1,8 +1,9 @@
 //! A flow's end: once, by one run, both directions.
 
 use super::store::{EntryCell, Flows, RecordCell, Word};
-use super::{Counts, Family, Life, Phase, PortUse, RecordId, Side, Stamp, ports, room, state};
-use crate::tables::Clock;
+use super::{Family, Life, Phase, PortUse, RecordId, Side, Stamp, ports, room, state};
+use crate::quota::{self, Held};
+use crate::tables::{Clock, Guards};
 use crate::time::Seconds;
 use crate::verifier::rolled;
 
@@ -61,6 +62,8 @@ ends! {
     Replaced "replaced",
     /// What it led to was taken away.
     Removed "removed",
+    /// No rule of a security group allows it any more.
+    Blocked "blocked",
 }
 
 impl End {
@@ -83,16 +86,19 @@ impl End {
 /// wiped first, so that whoever is reading an entry throws away what it read; the record is free last. Where the flow's
 /// port is to rest, the reply's key stays, and the record with it.
 #[inline(never)]
-pub fn end<F: Family, T: Clock + Flows<F>>(t: &T, id: RecordId, life: Life, why: End) -> bool {
+pub fn end<F: Family, T: Clock + Guards + Flows<F>>(t: &T, id: RecordId, life: Life, why: End) -> bool {
     let Some(record) = t.record(id) else { return false };
     let ending = life.in_phase(Phase::Ending);
     if !life.phase().is_live() || !record.life().swap(life.0, ending.0) {
         return false;
     }
-    let counts = [wipe(t, record, Side::Original), wipe(t, record, Side::Reply)];
+    wipe(t, record, Side::Original);
+    wipe(t, record, Side::Reply);
+    t.tell(record, why, life);
     t.remove(record, Side::Original);
-    t.tell(record, why, life, &counts);
     let meta = record.meta();
+    let half_open = Held::HALF_OPEN.only_if(life.phase().is_half_open());
+    quota::discharge(t, meta.account, Held::FLOW.and(half_open));
     room::leave_place(t, id, life.incarnation(), &meta);
     if state::rest(life, &meta) != Seconds(0) {
         record.life().swap(ending.0, life.in_phase(Phase::Resting).seen_at(t.now()).0);
@@ -104,7 +110,12 @@ pub fn end<F: Family, T: Clock + Flows<F>>(t: &T, id: RecordId, life: Life, why:
 
 /// Ends the rest of a port, if the record's life is still `life`.
 #[inline(always)]
-pub(super) fn wake<F: Family, T: Flows<F>>(t: &T, id: RecordId, record: T::Record, life: Life) -> bool {
+pub(super) fn wake<F: Family, T: Guards + Flows<F>>(
+    t: &T,
+    id: RecordId,
+    record: T::Record,
+    life: Life,
+) -> bool {
     let ending = life.in_phase(Phase::Ending);
     let is_ours = record.life().swap(life.0, ending.0);
     if is_ours {
@@ -115,26 +126,32 @@ pub(super) fn wake<F: Family, T: Flows<F>>(t: &T, id: RecordId, record: T::Recor
 
 /// Removes the reply's key, gives its port back, and then the record, whose end is this run's.
 #[inline(always)]
-fn clear_away<F: Family, T: Flows<F>>(t: &T, id: RecordId, record: T::Record, port: PortUse, ending: Life) {
+fn clear_away<F: Family, T: Guards + Flows<F>>(
+    t: &T,
+    id: RecordId,
+    record: T::Record,
+    port: PortUse,
+    ending: Life,
+) {
     t.remove(record, Side::Reply);
     if port == PortUse::OWN {
         ports::release(t, record);
+        quota::discharge(t, record.meta().account, Held::PORT);
     }
     record.life().swap(ending.0, ending.next().0);
     room::give(t, id);
 }
 
-/// Makes an entry nobody's, and returns what it carried.
+/// Makes an entry nobody's.
 #[inline(always)]
-fn wipe<F: Family, T: Flows<F>>(t: &T, record: T::Record, side: Side) -> Counts {
-    let Some(entry) = t.find_side(record, side) else { return Counts::default() };
+fn wipe<F: Family, T: Flows<F>>(t: &T, record: T::Record, side: Side) {
+    let Some(entry) = t.find_side(record, side) else { return };
     // A run that follows the flow may be moving the stamp, once in a second at most.
     for _ in rolled(STAMP_TRIES) {
         if entry.stamp().swap(entry.stamp().load(), Stamp::WIPED.0) {
-            break;
+            return;
         }
     }
-    entry.counts()
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! What is told about a flow that ended: one record of fixed size, for both families.
 
-use super::{Counts, Ends};
+use super::{Account, Counts, Ends, Hop};
 use crate::addr::{Ip6, Zone};
 use crate::time::Now;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
@@ -21,8 +21,10 @@ pub struct Event {
     pub protocol: u8,
     /// The number of the last [`super::Phase`].
     pub phase: u8,
+    /// 1 where both ends are told when it was silent for too long; else 0.
+    pub tells_idle: u8,
     /// Always zero.
-    pub zero: [u8; 2],
+    pub zero: u8,
     /// The number of the [`super::end::End`].
     pub why: u32,
     /// When the flow was opened.
@@ -31,8 +33,12 @@ pub struct Event {
     pub seen: Now,
     /// When it ended.
     pub ended: Now,
-    /// Always zero.
-    pub zero_too: [u8; 4],
+    /// Whose it was.
+    pub account: Account,
+    /// TCP: what each direction's last segment acknowledged, by [`super::Side`]: the number that its sender takes next.
+    pub acknowledged: [u32; 2],
+    /// Where each direction's packets went, by [`super::Side`].
+    pub hops: [Hop; 2],
 }
 
-const _: () = assert!(size_of::<Event>() == 136 && align_of::<Event>() == 8);
+const _: () = assert!(size_of::<Event>() == 160 && align_of::<Event>() == 8);

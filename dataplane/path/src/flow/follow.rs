@@ -4,9 +4,10 @@ use super::end::{End, end};
 use super::state::{self, Heard, Move};
 use super::store::{EntryCell, Flows, RecordCell, Word};
 use super::{Ends, Family, Hop, Key, Life, Meta, Phase, PortUse, Side, Stamp, room};
-use crate::addr::{InterfaceId, Mac};
+use crate::addr::InterfaceId;
 use crate::packet::Packet;
-use crate::tables::Tables;
+use crate::quota::{self, Held};
+use crate::tables::{Guards, Interface, Tables};
 use crate::time::Now;
 use crate::verifier::rolled;
 use crate::wire::{Segment, tcp};
@@ -76,15 +77,6 @@ impl<E> Found<E> {
         Way { to: self.entry.rewrite(), hop: self.entry.hop() }
     }
 
-    /// Whether a packet that comes from the wire comes from the station that the flow talks to.
-    #[inline(always)]
-    pub fn is_from<F: Family>(&self, station: Mac) -> bool
-    where
-        E: EntryCell<F>,
-    {
-        self.entry.hop().is_from(station)
-    }
-
     /// Whether what was read until now was the flow's. Else it ended meanwhile, and the element may be another's.
     #[inline(always)]
     pub fn is_still_its_flows<F: Family>(&self) -> bool
@@ -152,7 +144,7 @@ pub fn move_on<F: Family, P: Packet, T: Tables + Flows<F>>(
 #[inline(always)]
 pub fn answer_to<F: Family, T: Tables + Flows<F>>(t: &T, found: &Found<T::Entry>, from: Hop) {
     let was = found.entry.hop();
-    if was.is_from(from.station()) || !from.station().is_unicast() {
+    if was.is_from(from.station()) || !from.station().is_unicast() || !leads_to_slot(t, was) {
         return;
     }
     let is = from.by(was.interface());
@@ -174,6 +166,12 @@ pub fn answer_to<F: Family, T: Tables + Flows<F>>(t: &T, found: &Found<T::Entry>
             return;
         }
     }
+}
+
+/// Whether a direction leads to a slot: then its packets are known by the station that they come from.
+#[inline(always)]
+pub(crate) fn leads_to_slot<T: Tables>(t: &T, hop: Hop) -> bool {
+    t.interface(hop.interface()).is_some_and(Interface::is_slot)
 }
 
 /// Whether two interfaces send to the same stations.
@@ -291,7 +289,9 @@ pub(crate) fn hold<F: Family, T: Tables + Flows<F>>(t: &T, mapping: &Found<T::En
         let phase = if is_answered { Phase::Established } else { life.phase() };
         if record.life().swap(life.0, life.in_phase(phase).seen_at(t.now()).0) {
             if life.phase().is_half_open() && is_answered {
-                room::leave_place(t, id, life.incarnation(), &record.meta());
+                let meta = record.meta();
+                quota::discharge(t, meta.account, Held::HALF_OPEN);
+                room::leave_place(t, id, life.incarnation(), &meta);
             }
             return;
         }
@@ -335,7 +335,7 @@ fn renew<F: Family, R: RecordCell<F>>(record: R, life: Life, side: Side, said: &
 
 /// After the life word moved: the place among the half-open, and when each direction looks here again.
 #[inline(always)]
-fn settle<F: Family, T: Flows<F>>(
+fn settle<F: Family, T: Guards + Flows<F>>(
     t: &T,
     entry: T::Entry,
     stamp: Stamp,
@@ -345,6 +345,7 @@ fn settle<F: Family, T: Flows<F>>(
     now: Now,
 ) {
     if was.phase().is_half_open() && !is.phase().is_half_open() {
+        quota::discharge(t, meta.account, Held::HALF_OPEN);
         room::leave_place(t, stamp.record(), stamp.incarnation(), meta);
     }
     match is.phase() {

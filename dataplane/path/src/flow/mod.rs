@@ -45,7 +45,7 @@ mod record;
 pub use datagram::{Datagram, Datagram4, Datagram6};
 pub use entry::{Counts, Entry4, Entry6, Hop, Stamp};
 pub use key::{Ends, Key, Key4, Key6, Part};
-pub use record::{Life, Meta, Phase, PortUse, Record4, Record6, RecordId, Side};
+pub use record::{Account, Life, Meta, Phase, PortUse, Record4, Record6, RecordId, Side};
 
 use crate::addr::{Address, Ip4, Ip6};
 

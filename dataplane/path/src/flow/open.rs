@@ -4,11 +4,11 @@
 //! the reply's first: whoever finds the packet's own key finds a whole flow. Nobody ends a flow that is opening,
 //! so what is undone here is still ours.
 
+use super::ports::Search;
 use super::room::{self, Place};
 use super::store::{EntryCell, Flows, RecordCell, Word};
-use super::{Family, Hop, Key, Life, Meta, Part, Phase, PortUse, RecordId, Side, Stamp};
-use crate::addr::{L4Port, Zone};
-use crate::hash::HashKey;
+use super::{Account, Family, Hop, Key, Life, Meta, Phase, PortUse, RecordId, Side, Stamp};
+use crate::quota::{self, Held};
 use crate::reason::Reason;
 use crate::tables::{Claim, Tables};
 use crate::time::Seconds;
@@ -34,6 +34,10 @@ pub struct Terms {
     pub port: PortUse,
     /// How long that port is to rest afterwards, where it is the flow's own.
     pub rest: Seconds,
+    /// 1 where both ends are told when the flow was silent for too long; else 0.
+    pub tells_idle: u8,
+    /// Whose flow it is.
+    pub account: Account,
 }
 
 /// What became of an attempt to enter a draft's keys.
@@ -72,9 +76,10 @@ pub fn draft<F: Family, T: Tables + Flows<F>>(
     let Some((id, record)) = room::take(t) else { return Err(Reason::FlowTableFull) };
     let free = record.life().load();
     let life = Life::new(Phase::Opening, Life(free).incarnation().max(1), now);
-    let Terms { idle, expected, shift, port, rest } = *terms;
+    let Terms { idle, expected, shift, port, rest, tells_idle, account: _ } = *terms;
+    let account = Account::NOBODYS;
     let meta =
-        Meta { opened: now, place: 0, expected, next: 0, idle, shifts: [shift, 0], rest, port, zero: 0 };
+        Meta { opened: now, place: 0, expected, account, idle, shifts: [shift, 0], rest, port, tells_idle };
     record.fill(original, &meta);
     record.life().swap(free, life.0);
     Ok(Draft { id, record, life })
@@ -87,45 +92,23 @@ impl<R: Copy> Draft<R> {
         self.record
     }
 
-    /// The keyed hash of a part of the first packet's key.
-    #[inline(always)]
-    pub fn hash<F: Family>(&self, part: Part, secret: HashKey) -> u64
-    where
-        R: RecordCell<F>,
-    {
-        self.record.hash(part, secret)
-    }
-
-    /// Whether the flow has a place among the half-open ones.
-    #[inline(always)]
-    pub fn has_place<F: Family>(&self) -> bool
-    where
-        R: RecordCell<F>,
-    {
-        self.record.meta().place != 0
-    }
-
-    /// Takes a place among the half-open flows, whose last owner makes way. `false` where none of them has had its time.
+    /// Charges the flow to an account, and takes a place among the half-open flows, whose last owner makes way.
+    /// [`Search::NotFound`] where that was done, and a port is next.
     #[inline(never)]
-    pub fn take_place<F: Family, T>(&self, t: &T) -> bool
+    pub fn admit<F: Family, T>(&self, t: &T, account: Account, port: Held) -> Search
     where
         T: Tables + Flows<F, Record = R>,
         R: RecordCell<F>,
     {
+        if !quota::charge(t, account, port) {
+            return Search::OverQuota;
+        }
+        self.record.set_account(account);
         let mine = Place::of(self.id, self.life.incarnation(), self.life.seen());
-        let Some((place, had)) = room::take_place(t, mine) else { return false };
+        let Some((place, had)) = room::take_place(t, mine) else { return Search::HalfOpenFull };
         self.record.set_place(place);
         room::make_way(t, had);
-        true
-    }
-
-    /// Says where answers will come from: they go to where the first packet came from.
-    #[inline(always)]
-    pub fn answer_from<F: Family>(&self, address: F::Address, port: L4Port, zone: Zone)
-    where
-        R: RecordCell<F>,
-    {
-        self.record.answer_from(address, port, zone);
+        Search::NotFound
     }
 
     /// Enters both directions, or neither; after a collision another answer may be tried.
@@ -162,10 +145,13 @@ impl<R: Copy> Draft<R> {
     #[inline(always)]
     pub fn abandon<F: Family, T>(&self, t: &T)
     where
-        T: Flows<F, Record = R>,
+        T: Tables + Flows<F, Record = R>,
         R: RecordCell<F>,
     {
-        room::leave_place(t, self.id, self.life.incarnation(), &self.record.meta());
+        let meta = self.record.meta();
+        let held = Held::FLOW.and(Held::HALF_OPEN).and(Held::PORT.only_if(meta.port == PortUse::OWN));
+        quota::discharge(t, meta.account, held);
+        room::leave_place(t, self.id, self.life.incarnation(), &meta);
         self.record.life().swap(self.life.0, self.life.next().0);
         room::give(t, self.id);
     }

@@ -44,6 +44,8 @@ pub enum Search {
     NoRoute,
     /// The one port that it may have is another flow's.
     Collides,
+    /// Its sandbox, or the tenant, has as much as it may.
+    OverQuota,
     /// No half-open flow has had its time.
     HalfOpenFull,
     /// The flow is in.
@@ -58,6 +60,18 @@ pub enum Search {
     NotFound,
     /// The table of entries is full.
     TableFull,
+}
+
+impl From<Opened> for Search {
+    #[inline(always)]
+    fn from(opened: Opened) -> Self {
+        match opened {
+            Opened::Made => Self::Made,
+            Opened::Joined => Self::Joined,
+            Opened::Collides => Self::Collides,
+            Opened::Full => Self::TableFull,
+        }
+    }
 }
 
 /// Whether all ports of the address are known to be in use towards the draft's remote. Its port must be zero.

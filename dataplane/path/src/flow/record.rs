@@ -17,6 +17,8 @@
 //! towards this remote, and nothing that still arrives there is let in.
 
 use super::key::{Key4, Key6};
+use crate::addr::InterfaceId;
+use crate::tables::TenantId;
 use crate::time::{Now, Seconds};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
@@ -262,8 +264,8 @@ pub struct Meta {
     pub place: u32,
     /// TCP: what the other side must acknowledge for the handshake to go on.
     pub expected: u32,
-    /// In a free record: the next one in its list, plus one.
-    pub next: u32,
+    /// Whose the flow is; in a free record, the next one in its list, plus one.
+    pub account: Account,
     /// How long the flow may be silent once it is established.
     pub idle: Seconds,
     /// TCP: by how much each side's window is to be shifted (RFC 7323 section 2).
@@ -272,8 +274,58 @@ pub struct Meta {
     pub rest: Seconds,
     /// Whose the port is that answers come to.
     pub port: PortUse,
-    /// Always zero.
-    pub zero: u8,
+    /// 1 where both ends are told when it was silent for too long; else 0.
+    pub tells_idle: u8,
+}
+
+/// Whose flows are counted together: a sandbox's, by the slot that it was in when the flow was opened, and a tenant's.
+///
+/// ```text
+///  31 ────────── 16   15 ────── 0
+///   slot plus one       tenant
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Debug)]
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(transparent)]
+pub struct Account(pub u32);
+
+impl Account {
+    /// Nobody's.
+    pub const NOBODYS: Self = Self(0);
+
+    /// A sandbox's and its tenant's.
+    #[must_use]
+    #[inline(always)]
+    pub const fn of_sandbox(slot: InterfaceId, tenant: TenantId) -> Self {
+        Self((slot.0 + 1) << 16 | tenant.0 & 0xffff)
+    }
+
+    /// A tenant's alone.
+    #[must_use]
+    #[inline(always)]
+    pub const fn of_tenant(tenant: TenantId) -> Self {
+        Self(tenant.0 & 0xffff)
+    }
+
+    /// The slot.
+    #[must_use]
+    #[inline(always)]
+    pub const fn slot(self) -> Option<InterfaceId> {
+        match self.0 >> 16 {
+            0 => None,
+            number => Some(InterfaceId(number - 1)),
+        }
+    }
+
+    /// The tenant.
+    #[must_use]
+    #[inline(always)]
+    pub const fn tenant(self) -> Option<TenantId> {
+        match self.0 & 0xffff {
+            0 => None,
+            number => Some(TenantId(number)),
+        }
+    }
 }
 
 /// Whose port it is that a flow's answers come to.

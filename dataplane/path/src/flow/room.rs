@@ -8,7 +8,7 @@
 use super::end::{End, end, wake};
 use super::store::{Flows, RecordCell, Room, RoomWord, Word};
 use super::{Family, Life, Meta, Phase, RecordId, state};
-use crate::tables::{Clock, Tables};
+use crate::tables::{Clock, Guards, Tables};
 use crate::time::{Now, Times};
 use crate::verifier::rolled;
 
@@ -114,7 +114,7 @@ pub(crate) fn take_back<F: Family, T: Tables + Flows<F>>(t: &T) -> bool {
 /// Ends a record's flow if it was silent for too long, or is over and `is_needed`; and the rest of its port in the same
 /// way. Gives back a lost record.
 #[inline(always)]
-pub fn age<F: Family, T: Clock + Flows<F>>(
+pub fn age<F: Family, T: Clock + Guards + Flows<F>>(
     t: &T,
     id: RecordId,
     now: Now,
@@ -209,7 +209,7 @@ pub(super) fn take_place<F: Family, T: Flows<F>>(t: &T, mine: Place) -> Option<(
 
 /// Ends the half-open flow that had this place.
 #[inline(always)]
-pub(super) fn make_way<F: Family, T: Clock + Flows<F>>(t: &T, had: Place) {
+pub(super) fn make_way<F: Family, T: Clock + Guards + Flows<F>>(t: &T, had: Place) {
     let Some(id) = had.record() else { return };
     let Some(record) = t.record(id) else { return };
     for _ in rolled(TRIES) {

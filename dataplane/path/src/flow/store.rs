@@ -4,10 +4,9 @@
 //! Implementors: the BPF maps, a model on plain maps, and shared memory under threads.
 
 use super::end::End;
-use super::{Counts, Ends, Family, Hop, Life, Meta, Part, RecordId, Side};
+use super::{Account, Counts, Ends, Family, Hop, Life, Meta, RecordId, Side};
 use crate::addr::{L4Port, Zone};
-use crate::hash::HashKey;
-use crate::outbound::Asked;
+use crate::asked::Asked;
 use crate::tables::Claim;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
@@ -138,16 +137,13 @@ pub trait RecordCell<F: Family>: Copy {
     /// Fills a record that is in nobody else's hands, but for the reply's key.
     fn fill(self, original: &F::Key, meta: &Meta);
 
-    /// The keyed hash of a part of the original direction's key.
-    fn hash(self, part: Part, secret: HashKey) -> u64;
-
     /// Makes the reply's key, in a record that is in nobody else's hands: answers come from here, and go to where
     /// the original direction's packets come from.
     fn answer_from(self, address: F::Address, port: L4Port, zone: Zone);
 
-    /// The same where it is the sender that changes: answers come from where the original direction's packets go to,
-    /// and go to this address, at a port that is yet to be set.
-    fn answer_to(self, address: F::Address, zone: Zone);
+    /// The same where it is the sender that changes: answers come from the first of these addresses, at this port, and
+    /// go to the second one, at a port that is yet to be set.
+    fn answer_to(self, between: [F::Address; 2], port: L4Port, zone: Zone);
 
     /// Sets the port that answers come to, in a record that is in nobody else's hands.
     fn set_port(self, port: L4Port);
@@ -157,6 +153,9 @@ pub trait RecordCell<F: Family>: Copy {
 
     /// Notes the place among the half-open, in a record that is in nobody else's hands.
     fn set_place(self, place: u32);
+
+    /// Notes whose the flow is, in a record that is in nobody else's hands.
+    fn set_account(self, account: Account);
 
     /// Notes what the handshake waits for.
     fn expect(self, acknowledgement: u32);
@@ -282,6 +281,6 @@ pub trait Flows<F: Family> {
     /// Counts a flow that was opened. Flows opened = flows that live + flows that ended.
     fn made(&self);
 
-    /// Tells that a record's flow ended, with its last life and what both directions carried. Its keys are gone.
-    fn tell(&self, record: Self::Record, why: End, life: Life, counts: &[Counts; 2]);
+    /// Tells that a record's flow ended, with its last life and what its entries hold. They are wiped, and still there.
+    fn tell(&self, record: Self::Record, why: End, life: Life);
 }

@@ -1,6 +1,6 @@
 //! Through whose addresses, and from which ports, slots reach their VPC.
 
-use super::Half;
+use super::{Half, Rules, SecurityGroups, TenantId};
 use crate::addr::{InterfaceId, Ip6, L4Port, Zone};
 use crate::time::Seconds;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
@@ -38,6 +38,14 @@ pub struct Connector {
     pub v4: Sources,
     /// The IPv6 addresses.
     pub v6: Sources,
+    /// Who it is for.
+    pub tenant: TenantId,
+    /// What its sandboxes may reach.
+    pub rules_out: Rules,
+    /// Who may reach its sandboxes by a VIP.
+    pub rules_in: Rules,
+    /// The security groups that its ENIs are in.
+    pub groups: SecurityGroups,
     /// How long TCP may be silent once it is established.
     pub tcp_idle: Seconds,
     /// How long UDP may be silent once it was answered.
@@ -47,8 +55,22 @@ pub struct Connector {
     /// 1 where all that a sandbox sends from one UDP port leaves from one port, whatever the remote
     /// (endpoint-independent mapping, RFC 4787 REQ-1); else 0.
     pub maps_udp: u8,
+    /// 1 where both ends are told when a flow was silent for too long; else 0.
+    pub tells_idle: u8,
+    /// 1 where there are services of the host's that its sandboxes may reach, see [`Self::services`]; else 0.
+    pub has_services: u8,
     /// Always zero.
     pub zero: u8,
+}
+
+impl Connector {
+    /// The address space in which the services lie that the sandboxes of a connector may reach: listeners, whose VIPs are no
+    /// address of any VPC.
+    #[must_use]
+    #[inline(always)]
+    pub const fn services(id: ConnectorId) -> Zone {
+        Zone::of_services(id.0)
+    }
 }
 
 /// Sixty-four ports that begin at a multiple of sixty-four: the unit that the port space is cut into. Block 0 begins at
@@ -113,6 +135,6 @@ pub trait Connectors {
 }
 
 const _: () = {
-    assert!(size_of::<Connector>() == 28 && align_of::<Connector>() == 4);
+    assert!(size_of::<Connector>() == 60 && align_of::<Connector>() == 4);
     assert!(size_of::<Source>() == 28 && align_of::<Source>() == 4);
 };

@@ -1,6 +1,6 @@
 //! Uplinks, slots and ENIs, and who is next to them.
 
-use super::{ConnectorId, Vip};
+use super::{ConnectorId, Direction, Vip};
 use crate::addr::{IfIndex, InterfaceId, Ip4, Ip6, Mac, Zone};
 use crate::packet::VlanTag;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
@@ -67,6 +67,8 @@ pub struct Interface {
     pub gateway: Ip4,
     /// The connector by which a slot's sandbox opens connections, or whose ENI this is; else [`ConnectorId::NONE`].
     pub connector: ConnectorId,
+    /// On a slot: which ways its [`super::Rates`] hold, a bit for each [`Direction`]; see [`Self::is_metered`].
+    pub metered: u32,
     /// As [`Self::address`].
     pub address6: Ip6,
     /// As [`Self::local`].
@@ -88,6 +90,13 @@ impl Interface {
     #[inline(always)]
     pub const fn is_slot(&self) -> bool {
         self.zone.is_binding()
+    }
+
+    /// Whether a slot's packets that go this way are measured.
+    #[must_use]
+    #[inline(always)]
+    pub const fn is_metered(&self, direction: Direction) -> bool {
+        self.metered >> direction as u32 & 1 != 0
     }
 
     /// Whether this is an ENI.
@@ -178,5 +187,5 @@ impl NextHop {
 
 const _: () = {
     assert!(size_of::<Egress>() == 12 && align_of::<Egress>() == 4);
-    assert!(size_of::<Interface>() == 104 && align_of::<Interface>() == 4);
+    assert!(size_of::<Interface>() == 108 && align_of::<Interface>() == 4);
 };

@@ -1,5 +1,6 @@
 //! Whose an address is, who listens there, and who serves.
 
+use super::ConnectorId;
 use crate::addr::{InterfaceId, Ip6, L4Port, Zone};
 use crate::hash::{HashKey, scale};
 use crate::time::{Seconds, Times};
@@ -127,15 +128,15 @@ pub struct Forward {
     pub idle: Seconds,
     /// 1 where all of a client's flows go to one target, whatever their ports (source-IP stickiness); else 0.
     pub is_sticky: u8,
-    /// Always zero.
-    pub zero: u8,
+    /// 1 where both ends are told when a flow was silent for too long; else 0.
+    pub tells_idle: u8,
 }
 
 impl Forward {
     /// All to one group.
     #[must_use]
     pub const fn to(group: GroupId, idle: Seconds) -> Self {
-        Self { shares: [Share { group, up_to: 1 }; MAX_SHARES], idle, is_sticky: 0, zero: 0 }
+        Self { shares: [Share { group, up_to: 1 }; MAX_SHARES], idle, is_sticky: 0, tells_idle: 0 }
     }
 
     /// The group that these 32 bits of hash choose; `None` where all weights are zero.
@@ -167,16 +168,42 @@ pub struct Group {
     pub targets: u32,
 }
 
-/// A place that serves: a port in a slot's sandbox.
+/// A place that serves: a port in a slot's sandbox, or at an address in a VPC.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Default, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Target {
+    /// The address; all zeros where it is a slot's. An IPv4 address is mapped.
+    pub address: Ip6,
     /// The slot.
     pub slot: InterfaceId,
+    /// By whose ENIs an address is reached; [`ConnectorId::NONE`] for a slot.
+    pub connector: ConnectorId,
     /// The port it serves on; zero for the one that the client asked for.
     pub port: L4Port,
     /// Always zero.
     pub zero: [u8; 2],
+}
+
+impl Target {
+    /// A port in the sandbox of a slot; zero for the one that the client asked for.
+    #[must_use]
+    pub const fn in_slot(slot: InterfaceId, port: L4Port) -> Self {
+        Self { address: Ip6([0; 16]), slot, connector: ConnectorId::NONE, port, zero: [0; 2] }
+    }
+
+    /// A port at an address, which the ENIs of a connector lead to; zero for the one that the client asked for. An IPv4
+    /// address is mapped.
+    #[must_use]
+    pub const fn at(address: Ip6, port: L4Port, by: ConnectorId) -> Self {
+        Self { address, slot: InterfaceId(0), connector: by, port, zero: [0; 2] }
+    }
+
+    /// Whether it is an address in a VPC.
+    #[must_use]
+    #[inline(always)]
+    pub const fn is_address(&self) -> bool {
+        self.connector.0 != ConnectorId::NONE.0
+    }
 }
 
 /// Chapter two: the configuration. Everything that is read for one packet is read from one half.
@@ -203,7 +230,7 @@ pub trait Listeners {
     fn cell(&self, half: Half, index: u32) -> Option<u16>;
 
     /// One target.
-    fn target(&self, half: Half, index: u32) -> Option<Target>;
+    fn target(&self, half: Half, index: u32) -> Option<&Target>;
 }
 
 const _: () = {
@@ -211,7 +238,7 @@ const _: () = {
     assert!(size_of::<Listener>() == 24 && align_of::<Listener>() == 4);
     assert!(size_of::<Forward>() == 44 && align_of::<Forward>() == 4);
     assert!(size_of::<Group>() == 16 && align_of::<Group>() == 4);
-    assert!(size_of::<Target>() == 8 && align_of::<Target>() == 4);
+    assert!(size_of::<Target>() == 28 && align_of::<Target>() == 4);
 };
 
 #[cfg(test)]
