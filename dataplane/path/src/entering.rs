@@ -112,7 +112,7 @@ fn place<F: Steps, T: Tables + Flows<F>>(
 }
 
 /// With the client's own address and port.
-#[inline(always)]
+#[inline(never)]
 fn as_it_is<F: Steps, T: Tables + Flows<F>>(
     t: &T,
     draft: &Draft<T::Record>,

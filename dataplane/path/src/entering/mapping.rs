@@ -72,7 +72,7 @@ fn is_source<F: Steps, T: Tables + Flows<F>>(
 }
 
 /// At the port that is mapped for the sandbox's, and nowhere else.
-#[inline(always)]
+#[inline(never)]
 pub(crate) fn on_mapped_port<F: Steps, T: Tables + Flows<F>>(
     t: &T,
     draft: &Draft<T::Record>,
