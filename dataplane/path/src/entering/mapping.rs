@@ -79,7 +79,7 @@ pub(crate) fn on_mapped_port<F: Steps, T: Tables + Flows<F>>(
     asked: &Asked<F::Key, F::Address>,
 ) -> Search {
     let Some(there) = leads::<F, T>(t, asked) else { return Search::NoRoute };
-    draft.record().answer_to([asked.remote, asked.address], asked.remote_port, asked.zone);
+    draft.record().answer_to([&asked.remote, &asked.address], asked.remote_port, asked.zone);
     draft.record().set_port(asked.port);
     let admitted = draft.admit::<F, T>(t, asked.terms.account, Held::NOTHING);
     if admitted != Search::NotFound {
