@@ -11,7 +11,7 @@ use weir_netns_tests::frames::senders;
 use weir_netns_tests::netns::Netns;
 use weir_netns_tests::process;
 use weir_netns_tests::raw::Wire;
-use weir_netns_tests::topology::ROUTER_DEVICE;
+use weir_netns_tests::topology::{ROUTER_DEVICE, Topology};
 use weir_netns_tests::trap::Tripwire;
 use weir_netns_tests::waiting::{PATIENCE, until};
 use weir_netns_tests::weir::Weir;
@@ -67,6 +67,23 @@ fn no_lie_of_a_sandbox_is_heard_by_anybody_and_each_is_dropped_by_name() -> Test
     is_at_rest(&weir)?;
     println!("lies told: {}, all dropped: {dropped:?}; the neighbour talked {rounds} rounds", lies.len());
     Ok(bed.finish(weir)?)
+}
+
+#[test]
+fn without_weir_the_host_would_be_left_with_every_lie() -> Tested {
+    let bed = Topology { name: "lies-bare", sandboxes: 1 }.build()?;
+    let liar = &bed.sandboxes[0];
+    let tripwire = Tripwire::set(&bed.host, &[&liar.port], bed.dir())?;
+    let wire = Wire::begin(&liar.netns, "eth0")?;
+
+    let lies = lies();
+    lies.iter().try_for_each(|lie| wire.send(&lie.frame))?;
+
+    let evidence = || format!("{:?} of {}", tripwire.heard().ok(), lies.len());
+    until("every lie at the host", PATIENCE, evidence, || {
+        Ok((tripwire.heard()? == lies.len() as u64).then_some(()))
+    })?;
+    Ok(bed.finish_without_weir()?)
 }
 
 fn has_mark(frame: &[u8]) -> bool {
