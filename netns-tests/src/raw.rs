@@ -10,7 +10,7 @@ use nix::errno::Errno;
 use nix::ifaddrs::getifaddrs;
 use nix::sys::socket::{
     AddressFamily, LinkAddr, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrIn, SockaddrIn6,
-    SockaddrLike, sendto, socket,
+    SockaddrLike, sendto, setsockopt, socket, sockopt,
 };
 
 use crate::error::Error;
@@ -94,6 +94,9 @@ pub fn send_frame(netns: &Netns, device: &str, frame: Vec<u8>) -> Result<(), Err
     Wire::begin(netns, device)?.send(&frame)
 }
 
+/// Room for all frames that may be under way.
+const BUFFER_BYTES: usize = 64 << 20;
+
 /// A device of a namespace, for many frames.
 #[derive(Debug)]
 pub struct Wire {
@@ -112,6 +115,8 @@ impl Wire {
             let device = address.ok_or(Errno::ENODEV)?;
             let family = AddressFamily::Packet;
             let socket = socket(family, SockType::Raw, SockFlag::SOCK_CLOEXEC, SockProtocol::EthAll)?;
+            // A frame that waits for a neighbour on the way is still the sender's: it is not to hold up the others.
+            setsockopt(&socket, sockopt::SndBufForce, &BUFFER_BYTES)?;
             Ok(Self { socket, device })
         })?;
         begun.map_err(Error::io::<Errno>(format!("take hold of {device} of {}", netns.name())))

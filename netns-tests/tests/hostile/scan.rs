@@ -2,6 +2,8 @@
 //! Everywhere somebody listens whom it must not find.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use weir_netns_tests::capture::Capture;
 use weir_netns_tests::config::Hook;
@@ -101,6 +103,57 @@ fn a_scan_of_everything_finds_nothing_that_is_not_the_vpcs() -> Tested {
     // The traps catch what comes.
     assert!(Conversation::begin(&bed.router, (HOST, OPEN[0]).into()).is_ok());
     assert_eq!(host_trap.visits()?, [1, 1]);
+    Ok(bed.finish(weir)?)
+}
+
+/// Addresses of the link, of each family, that are asked for; nearly all are nobody's.
+const ON_LINK: u32 = 3_200;
+
+/// What an ENI may ask for.
+const ENI_ASKS_A_SECOND: usize = 100;
+
+/// The router's addresses, by each family and at the slots' ports.
+const OF_THE_BED: usize = 10;
+
+/// Eight times what an ENI may ask for, and few enough for the budget of half-open flows.
+const ON_LINK_A_SECOND: u32 = 800;
+
+#[test]
+fn a_scan_of_the_link_leaves_a_neighbour_the_way_to_whoever_is_on_it() -> Tested {
+    let (bed, weir, _) = connected("scan-link", 2, &outwards(Hook::Xdp, Connector::of(1..=2, BOTH)))?;
+    let talk = Neighbour::begin(&bed.sandboxes[1].netns)?;
+    let wire = Wire::begin(&bed.sandboxes[0].netns, "eth0")?;
+    let before = weir.counters()?;
+    let begun = Instant::now();
+
+    for n in 0..ON_LINK {
+        let v4 = Ipv4Addr::from(u32::from(Ipv4Addr::new(192, 0, 2, 0)) + n % 256);
+        let v6 = Ipv6Addr::from(u128::from(HOST6) + 0x1_0000 + u128::from(n));
+        let (v4, v6) = (Between::V4(SANDBOX, v4), Between::V6(SANDBOX6, v6));
+        let ports = [1024 + n as u16, 80];
+        for (between, packet) in [(v4, v4.udp(ports, b"who?")), (v6, v6.tcp(ports, [1, 0], flags::SYN, b""))]
+        {
+            wire.send(&framed(GATEWAY_MAC, between, &packet))?;
+        }
+        // The rate is a matter of time, and there is no event to wait for.
+        thread::sleep((n * Duration::from_secs(1) / ON_LINK_A_SECOND).saturating_sub(begun.elapsed()));
+    }
+
+    let took = begun.elapsed();
+    let rounds = talk.must_be_unhurt()?;
+    is_at_rest(&weir)?;
+    let after = weir.counters()?;
+    let known = ["-4", "-6"].map(|family| bed.host.ip(&[family, "neigh"]));
+    let known: usize = known.into_iter().flatten().map(|listed| listed.lines().count()).sum();
+    println!(
+        "asked for {} addresses on the link in {took:.1?}, {} of them in vain; the host remembers {known} neighbours; \
+         the neighbour talked {rounds} rounds",
+        2 * ON_LINK,
+        after.of(Reason::NextHopUnresolved) - before.of(Reason::NextHopUnresolved),
+    );
+    // A second's worth at once, and who was known before.
+    let most = ENI_ASKS_A_SECOND * (2 + took.as_secs() as usize) + OF_THE_BED;
+    assert!(known <= most, "the kernel has room for a thousand neighbours on all the machine");
     Ok(bed.finish(weir)?)
 }
 
