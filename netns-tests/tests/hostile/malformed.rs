@@ -33,11 +33,11 @@ const LEFT_TO_THE_RECEIVER: &str = "hop-by-hop header not directly after";
 
 const SEED: u64 = 0x5745_4952;
 
-fn bed(name: &'static str) -> Result<(Testbed, Weir), Failure> {
+fn bed(name: &'static str, hook: Hook) -> Result<(Testbed, Weir), Failure> {
     let both = Service { protocol: Protocol::TcpUdp, ..Service::echo(2..=2) };
     let config = Config {
         connectors: vec![Connector::of(1..=2, BOTH)],
-        ..Config::new(Hook::Xdp, [both.clone(), both.on_ipv6("echo6")])
+        ..Config::new(hook, [both.clone(), both.on_ipv6("echo6")])
     };
     let (mut bed, weir, _) = connected(name, 2, &config)?;
     ipv6::serve_echo(&mut bed)?;
@@ -48,7 +48,7 @@ fn bed(name: &'static str) -> Result<(Testbed, Weir), Failure> {
 
 #[test]
 fn malformed_frames_from_a_sandbox_are_all_counted_and_nothing_malformed_leaves() -> Tested {
-    let (bed, weir) = bed("bad-out")?;
+    let (bed, weir) = bed("bad-out", Hook::Xdp)?;
     let [hostile, neighbour] = [0, 1].map(|it| &bed.sandboxes[it]);
     // Longer than what the uplink takes, too.
     for (netns, device) in [(&bed.host, hostile.port.as_str()), (&hostile.netns, "eth0")] {
@@ -95,8 +95,17 @@ fn malformed_frames_from_a_sandbox_are_all_counted_and_nothing_malformed_leaves(
 }
 
 #[test]
-fn malformed_frames_from_the_wire_are_all_counted_and_nothing_malformed_goes_on() -> Tested {
-    let (bed, weir) = bed("bad-in")?;
+fn malformed_frames_to_an_xdp_uplink_are_all_counted_and_nothing_malformed_goes_on() -> Tested {
+    malformed_from_the_wire("bad-in-xdp", Hook::Xdp)
+}
+
+#[test]
+fn malformed_frames_to_a_tc_uplink_are_all_counted_and_nothing_malformed_goes_on() -> Tested {
+    malformed_from_the_wire("bad-in-tc", Hook::Tc)
+}
+
+fn malformed_from_the_wire(name: &'static str, hook: Hook) -> Tested {
+    let (bed, weir) = bed(name, hook)?;
     // What is passed to the host is the host's: it is not to send it back as it is.
     let rules = bed.dir().join("rules.nft");
     std::fs::write(
@@ -245,7 +254,7 @@ fn ports_in_use(weir: &Weir) -> Result<u16, Failure> {
 #[test]
 fn a_wrong_checksum_stays_wrong_and_is_never_made_right() -> Tested {
     const TIMES: u64 = 50;
-    let (bed, weir) = bed("bad-sum")?;
+    let (bed, weir) = bed("bad-sum", Hook::Xdp)?;
     let wire = Wire::begin(&bed.sandboxes[0].netns, "eth0")?;
     let counted = || {
         Ok::<_, Error>([snmp(&bed.client, "Udp", "InCsumErrors")?, snmp(&bed.router, "Ip", "InHdrErrors")?])

@@ -217,10 +217,9 @@ fn all_were_named(weir: &Weir, before: &weir_netns_tests::counters::Counters, fr
     let of = |reasons: &[Reason]| reasons.iter().map(|it| after.of(*it) - before.of(*it)).sum::<u64>();
     let forbidden = of(&[Reason::NotAllowedOut, Reason::AnsweredNotAllowedOut]);
     let answered = of(&[Reason::AnsweredEcho, Reason::AnswerLimited]);
+    let told = of(&[Reason::AnsweredNotAllowedOut]);
     println!(
-        "knocks: {frames}; not allowed: {forbidden}, told so: {}; pings of the gateway answered: {}",
-        of(&[Reason::AnsweredNotAllowedOut]),
-        of(&[Reason::AnsweredEcho]),
+        "knocks: {frames}; not allowed: {forbidden}, of which {told} were told so; pings of the gateway: {answered}"
     );
     // Two frames for each port and protocol, and two pings; beyond, the VPC's answers are the VPC's.
     let beyond = (BEYOND.len() + BEYOND6.len()) as u64 * 2 * (2 * OPEN.len() as u64 + 1);
