@@ -19,18 +19,18 @@ use weir_netns_tests::capture::Capture;
 use weir_netns_tests::config::{Config, Hook, Service};
 use weir_netns_tests::connectors::{BOTH, Connector, SERVERS, active, connected, outwards};
 use weir_netns_tests::error::{Error, Failure, Tested};
-use weir_netns_tests::forge::{ALL_STATIONS, Arp, Between, ethertype, frame};
-use weir_netns_tests::ipv6::{GATEWAY6, SANDBOX6, vip6};
+use weir_netns_tests::forge::{ALL_STATIONS, Arp, Between, ethertype, flags, frame};
+use weir_netns_tests::ipv6::{self, CLIENT6, GATEWAY6, SANDBOX6, vip6};
 use weir_netns_tests::netns::Netns;
 use weir_netns_tests::raw::Wire;
 use weir_netns_tests::servers::ECHO_PORT;
 use weir_netns_tests::talk::Conversation;
 use weir_netns_tests::tools::ping;
-use weir_netns_tests::topology::{GATEWAY, ROUTER_DEVICE, SANDBOX, Testbed, vip};
+use weir_netns_tests::topology::{CLIENT, GATEWAY, ROUTER_DEVICE, SANDBOX, Testbed, vip};
 use weir_netns_tests::waiting::{PATIENCE, until};
 use weir_path::Reason;
 
-use crate::SANDBOX_MAC;
+use crate::{GATEWAY_MAC, SANDBOX_MAC};
 
 /// Much shorter than any retransmission would take to give up.
 const AT_ONCE: Duration = Duration::from_secs(1);
@@ -144,6 +144,43 @@ fn a_clone_with_its_originals_connections_is_reset_and_the_originals_go_on() -> 
     Ok(bed.finish(weir)?)
 }
 
+#[test]
+fn a_clone_cannot_speak_in_the_connections_that_its_original_serves() -> Tested {
+    let services = [Service::echo(1..=1), Service::echo(1..=1).on_ipv6("echo6")];
+    let config = Config { services: services.into(), ..outwards(Hook::Xdp, Connector::of(1..=2, BOTH)) };
+    let (mut bed, weir, _) = connected("voice", 2, &config)?;
+    ipv6::serve_echo(&mut bed)?;
+    let talks = [vip(7), vip6(7)].map(|to| Conversation::begin(&bed.client, to));
+    let wire = Wire::begin(&bed.sandboxes[1].netns, "eth0")?;
+    let to_the_client = Capture::start(&bed.client, "c0")?;
+
+    let said =
+        [flags::RST, flags::RST | flags::ACK, flags::FIN | flags::ACK, flags::SYN | flags::ACK, flags::ACK];
+    let from_the_original = [Between::V4(SANDBOX, CLIENT), Between::V6(SANDBOX6, CLIENT6)];
+    let mut spoken = 0;
+    for (talk, between) in talks.into_iter().zip(from_the_original) {
+        let mut talk = talk?;
+        assert!(talk.exchange(b"before")?);
+        let ports = [ECHO_PORT, talk.local_address()?.port()];
+        for flags in said {
+            let packet = between.tcp(ports, [1, 1], flags, b"believe me");
+            wire.send(&frame([GATEWAY_MAC, SANDBOX_MAC], between.ethertype(), &packet))?;
+        }
+        spoken += said.len() as u64;
+        let is_told = || {
+            let counters = weir.counters()?;
+            let told = counters.of(Reason::AnsweredReset) + counters.of(Reason::ResetWithoutFlow);
+            Ok((told == spoken).then_some(()))
+        };
+        until("the end of what the clone said", PATIENCE, || format!("{:#?}", weir.counters()), is_told)?;
+        assert!(talk.exchange(b"after")?, "the original's");
+    }
+
+    let has_words = |frame: &Vec<u8>| frame.windows(10).any(|bytes| bytes == b"believe me");
+    assert!(!to_the_client.stop().iter().any(has_words));
+    Ok(bed.finish(weir)?)
+}
+
 /// A connection that its kernel believes in, though no packet of it was ever sent: as a process that is restored has it
 /// (`TCP_REPAIR`). At its end the kernel asks the other side for its window.
 fn wake_up(netns: &Netns, from: SocketAddr, to: SocketAddr) -> Result<TcpStream, Error> {
@@ -221,7 +258,7 @@ fn probes() -> Vec<Vec<u8>> {
 
 /// ARP, or a solicitation or an advertisement of a sandbox's or of its gateway's.
 fn is_about_addresses(frame: &[u8]) -> bool {
-    let is_of_a_slot = frame[6..12] == SANDBOX_MAC || frame[6..12] == crate::GATEWAY_MAC;
+    let is_of_a_slot = frame[6..12] == SANDBOX_MAC || frame[6..12] == GATEWAY_MAC;
     let is_arp = frame[12..14] == ethertype::ARP.to_be_bytes();
     let is_ndp = frame[12..14] == ethertype::IPV6.to_be_bytes() && matches!(frame.get(54), Some(135 | 136));
     is_of_a_slot && (is_arp || is_ndp)

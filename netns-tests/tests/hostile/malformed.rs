@@ -13,7 +13,8 @@ use weir_netns_tests::process::output;
 use weir_netns_tests::raw::Wire;
 use weir_netns_tests::servers::ECHO_PORT;
 use weir_netns_tests::talk::Conversation;
-use weir_netns_tests::topology::{CLIENT, ROUTER_DEVICE, SANDBOX, Testbed, UPLINK, VIP};
+use weir_netns_tests::tools::ping;
+use weir_netns_tests::topology::{CLIENT, GATEWAY, ROUTER_DEVICE, SANDBOX, Testbed, UPLINK, VIP};
 use weir_netns_tests::trap::Tripwire;
 use weir_netns_tests::waiting::{PATIENCE, until};
 use weir_netns_tests::weir::Weir;
@@ -275,5 +276,14 @@ fn a_wrong_checksum_stays_wrong_and_is_never_made_right() -> Tested {
     until("what the client and the router find wrong", PATIENCE, evidence, || {
         Ok((counted()? == before.map(|it| it + TIMES)).then_some(()))
     })?;
+
+    // A ping of the gateway, which Weir answers in its place.
+    let answers = Capture::start(&bed.sandboxes[0].netns, "eth0")?;
+    let mut echo = Between::V4(SANDBOX, GATEWAY).echo(7);
+    *echo.last_mut().unwrap() ^= 1;
+    wire.send(&frame([GATEWAY_MAC, SANDBOX_MAC], ethertype::IPV4, &echo))?;
+    assert!(ping(&bed.sandboxes[0].netns, GATEWAY, 56)?.is_well);
+    let verdicts = Verdicts::of(&answers.stop());
+    assert_eq!((verdicts.icmp, verdicts.wrong.len()), (3, 1), "the right ones alone are right: {verdicts:?}");
     Ok(bed.finish(weir)?)
 }
