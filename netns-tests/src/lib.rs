@@ -4,6 +4,8 @@
 //! servers are started ([`servers`]), a daemon is driven from outside ([`weir`]), requests are made ([`load`])
 //! and frames are caught on the wire ([`capture`]). Finishing it asserts that nothing is left behind.
 //!
+//! [`nat`] puts the same packets to Weir and to the kernel's own NAT.
+//!
 //! Each test in `tests/` is one promise. `weir-demo` is the whole story at once.
 #![forbid(unsafe_code)]
 
@@ -21,6 +23,7 @@ pub mod guest;
 pub mod ipv6;
 pub mod leftovers;
 pub mod load;
+pub mod nat;
 pub mod netns;
 mod notify;
 pub mod plain;
