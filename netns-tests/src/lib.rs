@@ -4,7 +4,7 @@
 //! servers are started ([`servers`]), a daemon is driven from outside ([`weir`]), requests are made ([`load`])
 //! and frames are caught on the wire ([`capture`]). Finishing it asserts that nothing is left behind.
 //!
-//! [`nat`] puts the same packets to Weir and to the kernel's own NAT.
+//! [`nat`] puts the same packets to Weir and to the kernel's own NAT, and [`rfcs`] is what RFCs ask of both.
 //!
 //! Each test in `tests/` is one promise. `weir-demo` is the whole story at once.
 #![forbid(unsafe_code)]
@@ -32,6 +32,7 @@ pub mod process;
 pub mod programs;
 pub mod raw;
 pub mod requirements;
+pub mod rfcs;
 pub mod servers;
 pub mod talk;
 pub mod tap;
