@@ -1,11 +1,15 @@
 //! A valid configuration. What people may have to be shown again remembers where it was written.
 
 mod connectors;
+mod guards;
 mod prefix;
 
 pub use connectors::{
     Addresses, Connector, ConnectorKey, ConnectorSettings, EniKind, EniMac, Family, SlotBinding, Subnet,
     SubnetPrefix, UdpMapping, VpcRoute,
+};
+pub use guards::{
+    Bucket, DirectionRate, Far, OnIdle, RuleProtocol, SecurityGroup, Service, SgRule, SlotRates, Tenant,
 };
 pub use prefix::{AddressRange, Prefix};
 pub(crate) use prefix::{MAPPED_BITS, address, number};
@@ -45,6 +49,8 @@ pub struct Config {
     pub answers: Answers,
     /// How every slot looks from inside.
     pub sandbox: Sandbox,
+    /// Those that say how much they may have.
+    pub tenants: Vec<Tenant>,
     /// The address spaces.
     pub vpcs: Vec<Vpc>,
     /// The ways to the VPCs.
@@ -55,9 +61,11 @@ pub struct Config {
     pub listeners: Vec<Listener>,
     /// The pieces of VPCs that ENIs are given addresses of.
     pub subnets: Vec<Subnet>,
+    /// Whom sandboxes may reach, and who may reach them, in the order of the file.
+    pub security_groups: Vec<SecurityGroup>,
     /// How sandboxes open connections.
     pub connectors: Vec<Connector>,
-    /// Which slot has which connector.
+    /// Which slot has which connector, and how fast it may be.
     pub slots: Vec<SlotBinding>,
 }
 
@@ -134,6 +142,8 @@ pub struct Vpc {
     pub name: At<String>,
     /// Its number, made from the name.
     pub zone: Zone,
+    /// The tenant whose it is; where absent, connectors of all tenants may be in it.
+    pub tenant: Option<At<String>>,
     /// Who takes what is for addresses elsewhere.
     pub routes: Vec<VpcRoute>,
 }
@@ -204,7 +214,9 @@ pub struct TargetGroup {
     pub name: At<String>,
     /// Whether a client stays with its target.
     pub stickiness: Stickiness,
-    /// Its targets.
+    /// By whose ENIs targets that are addresses are reached: the place of that connector in [`Config::connectors`].
+    pub connector: Option<usize>,
+    /// Its targets, all of one kind; addresses all of one family.
     pub targets: Vec<Target>,
 }
 
@@ -237,10 +249,48 @@ impl Stickiness {
 pub struct Target {
     /// Its name, of which the Maglev table is made.
     pub name: At<String>,
-    /// Its slot.
-    pub slot: At<SlotName>,
+    /// Where it is.
+    pub place: Place,
     /// The port it serves on; `None` for the one that the client asked for.
     pub port: Option<L4Port>,
+}
+
+/// Where a target is.
+#[derive(Clone, Debug)]
+pub enum Place {
+    /// In the sandbox of a slot.
+    Slot(At<SlotName>),
+    /// At an address in a VPC; an IPv4 address is mapped.
+    Address(At<Ip6>),
+}
+
+impl Place {
+    /// The slot, if it is one.
+    #[must_use]
+    pub const fn slot(&self) -> Option<&At<SlotName>> {
+        match self {
+            Self::Slot(slot) => Some(slot),
+            Self::Address(_) => None,
+        }
+    }
+
+    /// Where it was written.
+    #[must_use]
+    pub const fn at(&self) -> SourceSpan {
+        match self {
+            Self::Slot(slot) => slot.at,
+            Self::Address(address) => address.at,
+        }
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Slot(slot) => slot.value.fmt(f),
+            Self::Address(address) => address.value.fmt(f),
+        }
+    }
 }
 
 /// How a slot is called in the file.
@@ -348,6 +398,8 @@ pub struct Listener {
     pub shares: Vec<Share>,
     /// How long its established flows may be silent, where it says so itself.
     pub idle: Option<Seconds>,
+    /// Who is told when one was.
+    pub on_idle: OnIdle,
 }
 
 /// A target group's share of a listener's new flows.
