@@ -3,6 +3,7 @@
 
 mod connectors;
 pub mod maglev;
+pub mod rulebook;
 
 use crate::config::{Config, Listener, SlotName, Stickiness, TargetGroup, Transport};
 use crate::pool::{EniId, Facts, Pool};

@@ -1,7 +1,9 @@
 //! A plan carried out: its steps in order, undone in reverse where one fails before the configuration is live.
 
 use super::RunError;
+use super::judge::InForce;
 use super::pool::{Enis, slot_devices};
+use crate::compile::rulebook::{self, Rulebook};
 use crate::compile::{self, Numbers};
 use crate::config::{Config, SlotName};
 use crate::host::{Resolved, SlotDevice, name_of};
@@ -47,6 +49,8 @@ pub(super) struct Applied {
     pub(super) unsettled: bool,
     /// The uplinks and ENIs in force.
     pub(super) links: Vec<Interface>,
+    /// The rules in force.
+    pub(super) judging: InForce,
 }
 
 /// Brings the dataplane to what is to be in force.
@@ -68,8 +72,11 @@ pub(super) fn apply(dataplane: &mut Dataplane, goal: &Goal<'_>) -> Result<Applie
     }
     let unsettled = clear_away(dataplane, goal)?;
     let in_force: BTreeSet<_> = plan.uplinks.into_values().chain(plan.enis.into_values()).collect();
-    let known = dataplane.tables().interfaces()?.into_iter();
-    Ok(Applied { unsettled, links: known.filter(|it| in_force.contains(&it.egress.id)).collect() })
+    let known = dataplane.tables().interfaces()?;
+    let rules = Rulebook::of(config, &enis.pool, &image, &known);
+    let judging = InForce { rules, slots: rulebook::slots(&known) };
+    let links = known.into_iter().filter(|it| in_force.contains(&it.egress.id)).collect();
+    Ok(Applied { unsettled, links, judging })
 }
 
 /// The steps after the configuration went live. A failure is reported, and the next plan holds the step again. Says

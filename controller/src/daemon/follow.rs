@@ -146,7 +146,7 @@ impl Daemon {
         let claims = neighbours::claims(&self.config, &goal.wanted, &self.enis.pool);
         let let_in = neighbours::filters(&claims, &goal.wanted);
         self.filters.open(let_in, &self.host, &self.store).await;
-        let Applied { unsettled, links } = apply::apply(&mut self.dataplane, &goal)?;
+        let Applied { unsettled, links, judging } = apply::apply(&mut self.dataplane, &goal)?;
         self.unsettled = unsettled;
         self.enis.pool.in_force();
         self.enis.keep(&self.store)?;
@@ -154,7 +154,11 @@ impl Daemon {
         self.filters.close(&self.host, &self.store).await;
         self.save(&resolved);
         self.bring_up(&resolved).await;
-        self.in_force = Some(resolved);
+        if self.judge(judging) {
+            self.in_force = Some(resolved);
+        } else {
+            self.unsettled = true;
+        }
         Ok(())
     }
 
