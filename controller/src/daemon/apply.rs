@@ -73,7 +73,7 @@ pub(super) fn apply(dataplane: &mut Dataplane, goal: &Goal<'_>) -> Result<Applie
     let unsettled = clear_away(dataplane, goal)?;
     let in_force: BTreeSet<_> = plan.uplinks.into_values().chain(plan.enis.into_values()).collect();
     let known = dataplane.tables().interfaces()?;
-    let rules = Rulebook::of(config, &enis.pool, &image, &known);
+    let rules = Rulebook::of(config, &goal.enis.pool, &image, &known);
     let judging = InForce { rules, slots: rulebook::slots(&known) };
     let links = known.into_iter().filter(|it| in_force.contains(&it.egress.id)).collect();
     Ok(Applied { unsettled, links, judging })
