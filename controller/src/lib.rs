@@ -5,7 +5,7 @@
 //!                                      └─► compile: desired -> the tables' image ─┘
 //! ```
 //!
-//! [`plan`], [`compile`] and [`pool`] are pure. [`host`] speaks netlink and enters namespaces; [`store`] keeps what must
+//! [`plan`], [`compile`], [`pool`] and [`tenants`] are pure. [`host`] speaks netlink and enters namespaces; [`store`] keeps what must
 //! survive the process; `neighbours` says what programs can't; [`daemon`] is the loop; [`get`] reads the pinned tables and [`events`]
 //! follows the flows that end, beside a dead daemon too.
 
@@ -21,3 +21,4 @@ pub mod plan;
 pub mod pool;
 mod ports;
 pub mod store;
+pub mod tenants;

@@ -14,6 +14,7 @@ mod error;
 mod filters;
 mod follow;
 mod pool;
+mod rejudge;
 mod signals;
 
 pub use capabilities::CapabilityError;
@@ -25,8 +26,10 @@ use crate::get::{Room, mebibytes, rooms};
 use crate::host::{Host, Resolved, name_of};
 use crate::neighbours::{self, Neighbours};
 use crate::store::{Held, Store, StoreError};
+use crate::tenants::Tenants;
 use filters::Filters;
 use pool::Enis;
+use rejudge::Judged;
 use sd_notify::NotifyState;
 use signals::{Signal, Signals};
 use std::collections::BTreeSet;
@@ -68,7 +71,7 @@ pub async fn run(path: &Path) -> Result<(), RunError> {
     let resolved = resolve_at_start(&document, &config, &host, &store).await?;
     let held = store.hold()?;
     let hash_key = hash_key(&config, &store)?;
-    let (enis, filters) = (Enis::kept(&store)?, Filters::kept(&store)?);
+    let (enis, filters, tenants) = (Enis::kept(&store)?, Filters::kept(&store)?, store.tenants()?);
     let options = Options { pin_dir: config.dataplane.pin_dir.clone(), sizes: config.dataplane.sizes };
     let dataplane = Dataplane::open(&options)?;
     match dataplane.origin() {
@@ -98,6 +101,8 @@ pub async fn run(path: &Path) -> Result<(), RunError> {
         in_force: None,
         left_out: BTreeSet::new(),
         enis,
+        tenants,
+        judged: Judged::default(),
         filters,
         neighbours: Neighbours::default(),
         _held: held,
@@ -129,6 +134,10 @@ struct Daemon {
     left_out: BTreeSet<String>,
     /// The pool of ENIs.
     enis: Enis,
+    /// The numbers of tenants that are in force.
+    tenants: Tenants,
+    /// The rules that all flows are known to comply with.
+    judged: Judged,
     /// What uplinks' devices are told to let in.
     filters: Filters,
     /// What neighbours on the uplinks are told and asked.

@@ -23,7 +23,8 @@ impl Names {
             .collect();
         let mut names = BTreeMap::new();
         for target in config.groups.iter().flat_map(|group| &group.targets) {
-            if let Some(binding) = bindings.get(target.slot.value.to_string().as_str()) {
+            let slot = target.place.slot().map(|slot| slot.value.to_string());
+            if let Some(binding) = slot.and_then(|slot| bindings.get(slot.as_str())) {
                 // The same place may serve in several groups: the first name stays.
                 names.entry((*binding, target.port)).or_insert_with(|| target.name.value.clone());
             }

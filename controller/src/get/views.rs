@@ -175,7 +175,7 @@ pub(super) fn targets(
 ) -> Vec<TargetView> {
     let live = flows_by_place(flows);
     let targets = || config.groups.iter().flat_map(|group| group.targets.iter().map(move |it| (group, it)));
-    let binding_of = |target: &Target| binding(&target.slot.value, slots, interfaces);
+    let binding_of = |target: &Target| binding(&target.place.slot()?.value, slots, interfaces);
     let named: BTreeSet<_> = targets().filter_map(|(_, it)| Some((binding_of(it)?, it.port))).collect();
     let mut views = Vec::new();
     for (group, target) in targets() {
@@ -183,10 +183,10 @@ pub(super) fn targets(
         views.push(TargetView {
             target_group: group.name.value.clone(),
             name: target.name.value.clone(),
-            slot: target.slot.value.to_string(),
+            slot: target.place.to_string(),
             port: target.port.map(L4Port::number),
             binding,
-            state: if binding.is_some() { "active" } else { "missing" },
+            state: if binding.is_some() || target.place.slot().is_none() { "active" } else { "missing" },
             flows: binding.map_or(0, |binding| flows_at(binding, target.port, &live, &named)),
             stickiness: group.stickiness.name(),
         });
