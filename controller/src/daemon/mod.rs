@@ -28,6 +28,7 @@ use crate::get::{Room, mebibytes, rooms};
 use crate::host::{Host, Resolved, name_of};
 use crate::neighbours::{self, Neighbours};
 use crate::store::{Held, Store, StoreError};
+use crate::tenants::Tenants;
 use filters::Filters;
 use pool::Enis;
 use sd_notify::NotifyState;
@@ -72,7 +73,7 @@ pub async fn run(path: &Path) -> Result<(), RunError> {
     let resolved = resolve_at_start(&document, &config, &host, &store).await?;
     let held = store.hold()?;
     let hash_key = hash_key(&config, &store)?;
-    let (enis, filters) = (Enis::kept(&store)?, Filters::kept(&store)?);
+    let (enis, filters, tenants) = (Enis::kept(&store)?, Filters::kept(&store)?, store.tenants()?);
     let options = Options { pin_dir: config.dataplane.pin_dir.clone(), sizes: config.dataplane.sizes };
     let dataplane = Dataplane::open(&options)?;
     match dataplane.origin() {
@@ -103,6 +104,7 @@ pub async fn run(path: &Path) -> Result<(), RunError> {
         left_out: BTreeSet::new(),
         judged: None,
         enis,
+        tenants,
         filters,
         neighbours: Neighbours::default(),
         silent: Silent::open(&options.pin_dir),
@@ -137,6 +139,8 @@ struct Daemon {
     judged: Option<Rulebook>,
     /// The pool of ENIs.
     enis: Enis,
+    /// The numbers of tenants that are in force.
+    tenants: Tenants,
     /// What uplinks' devices are told to let in.
     filters: Filters,
     /// What neighbours on the uplinks are told and asked.

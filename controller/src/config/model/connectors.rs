@@ -106,6 +106,14 @@ pub struct Connector {
     pub settings: ConnectorSettings,
 }
 
+impl Connector {
+    /// Whether its ENIs have addresses of this address's family.
+    #[must_use]
+    pub fn leads_to(&self, address: Ip6) -> bool {
+        self.key.addresses.families().contains(&Family::of(address))
+    }
+}
+
 /// Whose ENIs they are, and what they look like. Equal keys have the same ENIs, whoever asks.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
 pub struct ConnectorKey {

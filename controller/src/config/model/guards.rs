@@ -137,6 +137,15 @@ pub struct Service {
     pub to_port: L4Port,
 }
 
+impl Service {
+    /// Whether another one says the same.
+    #[must_use]
+    pub fn is_like(&self, other: &Self) -> bool {
+        let all = |it: &Self| (it.address.value, it.port, it.protocol, it.via, it.to, it.to_port);
+        all(self) == all(other)
+    }
+}
+
 /// `[slot.rate]`: how fast a slot's sandbox may send and receive.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct SlotRates {
