@@ -272,7 +272,8 @@ fn owned(connector: &ConnectorDraft, vpc: &str, draft: &Draft) -> Option<Problem
         return None;
     }
     let message = format!("VPC \"{}\" is tenant \"{}\"'s, not \"{}\"'s", name.value, owner.value, asks.value);
-    let help = "name subnets of a VPC of this tenant, or remove `tenant` from the [[vpc]], which lets everybody in";
+    let help =
+        "name subnets of a VPC of this tenant, or remove `tenant` from the [[vpc]], which lets everybody in";
     Some(Problem::new(asks.at, message, "another tenant", help).and_at(owner.at, "whose it is"))
 }
 
@@ -332,8 +333,10 @@ fn unlike(second: &Connector, first: &Connector) -> Option<Problem> {
         return None;
     }
     let (first, second) = (&first.name, &second.name);
-    let message =
-        format!("connectors \"{}\" and \"{}\" share their ENIs, but want different ones", first.value, second.value);
+    let message = format!(
+        "connectors \"{}\" and \"{}\" share their ENIs, but want different ones",
+        first.value, second.value
+    );
     let help = "write the same numbers of ENIs and addresses, the same times, `on_idle`, `rejudge` and services in both; or \
                 another `tenant`, other `subnets`, `addresses` or `security_groups`: these make ENIs its own";
     Some(Problem::new(second.at, message, "the second one", help).and_at(first.at, "the first one"))

@@ -116,7 +116,9 @@ fn same_place(second: &Target, first: SourceSpan) -> Problem {
     let port = second.port.map_or_else(|| "all ports".to_owned(), |port| format!("port {port}"));
     let message = match &second.place {
         Place::Slot(slot) => format!("two targets of one group are {port} of the same slot, {}", slot.value),
-        Place::Address(it) => format!("two targets of one group are {port} of the same address, {}", it.value),
+        Place::Address(it) => {
+            format!("two targets of one group are {port} of the same address, {}", it.value)
+        }
     };
     let help = "remove one of the two: it would get a double share of the connections";
     Problem::new(second.place.at(), message, "the second one", help).and_at(first, "the first one")
@@ -132,10 +134,15 @@ fn mixed(targets: &[Option<Target>]) -> Option<Problem> {
     let mut places = targets.iter().flatten().map(|target| &target.place);
     let first = places.next()?;
     let other = places.find(|place| kind(place) != kind(first))?;
-    let message =
-        format!("the targets of a group are of two kinds: {first} is {}, and {other} is {}", kind(first), kind(other));
+    let message = format!(
+        "the targets of a group are of two kinds: {first} is {}, and {other} is {}",
+        kind(first),
+        kind(other)
+    );
     let help = "put them into two groups; a listener of their family can spread over both by `target_groups`";
-    Some(Problem::new(other.at(), message, "of another kind", help).and_at(first.at(), "the first one's kind"))
+    Some(
+        Problem::new(other.at(), message, "of another kind", help).and_at(first.at(), "the first one's kind"),
+    )
 }
 
 /// The complaint about addresses that nobody leads to, or a connector that leads to no address.
@@ -199,7 +206,9 @@ pub(super) fn check_reachable(
         }
         let uses = listeners.iter().flatten().filter(|it| it.shares.iter().any(|share| share.group == place));
         let family = Family::of(first.value);
-        problems.extend(uses.filter(|it| Family::of(it.address.value) != family).map(|it| other_family(it, first)));
+        problems.extend(
+            uses.filter(|it| Family::of(it.address.value) != family).map(|it| other_family(it, first)),
+        );
     }
 }
 
@@ -223,7 +232,10 @@ fn other_family(listener: &Listener, target: At<Ip6>) -> Problem {
     let (from, to) = (Family::of(listener.address.value).name(), Family::of(target.value).name());
     Problem::new(
         listener.address.at,
-        format!("listener \"{}\" is at an {from} address, but a target of its is at {}", listener.name.value, target.value),
+        format!(
+            "listener \"{}\" is at an {from} address, but a target of its is at {}",
+            listener.name.value, target.value
+        ),
         format!("an {from} address"),
         "use a target group of the listener's family: packets of one are not made into those of the other",
     )

@@ -11,8 +11,8 @@ use crate::compile::{maglev, rules};
 use miette::SourceSpan;
 use std::collections::{BTreeMap, BTreeSet};
 use weir_dataplane::image::{
-    MAX_CELLS, MAX_CONNECTORS, MAX_GROUPS, MAX_INTERFACES, MAX_LISTENERS, MAX_ROUTES, MAX_RULES,
-    MAX_SOURCES, MAX_TARGETS, MAX_TARGETS_IN_GROUP, MAX_TENANTS, MAX_VIPS,
+    MAX_CELLS, MAX_CONNECTORS, MAX_GROUPS, MAX_INTERFACES, MAX_LISTENERS, MAX_ROUTES, MAX_RULES, MAX_SOURCES,
+    MAX_TARGETS, MAX_TARGETS_IN_GROUP, MAX_TENANTS, MAX_VIPS,
 };
 use weir_path::layout::MAX_TAGGED;
 
@@ -86,10 +86,17 @@ fn check_guards(draft: &Draft, parts: &Parts<'_>, problems: &mut Problems) {
         lists.extend(rules::of_connector(connector, &groups).into_iter().flatten());
         let count: usize = lists.iter().map(Vec::len).sum();
         if count > MAX_RULES as usize {
-            let message = format!("{count} rules of security groups, connector by connector, are more than the {MAX_RULES} that fit");
+            let message = format!(
+                "{count} rules of security groups, connector by connector, are more than the {MAX_RULES} that fit"
+            );
             let help = "use fewer or wider rules, or the same groups for more connectors: those that allow the same share \
                         their rules";
-            return problems.add(Problem::new(connector.name.at, message, "no room from this connector on", help));
+            return problems.add(Problem::new(
+                connector.name.at,
+                message,
+                "no room from this connector on",
+                help,
+            ));
         }
     }
 }

@@ -27,9 +27,8 @@ pub(super) enum FarDraft {
 /// The rule; `None` where anything in it is wrong.
 pub(super) fn read(mut section: Section<'_>, problems: &mut Problems) -> Option<RuleDraft> {
     let at = section.at();
-    let protocol = section.required(problems, "protocol", "\"tcp\"", |it| {
-        values::choice(it, "protocol", &RuleProtocol::NAMES)
-    });
+    let protocol = section
+        .required(problems, "protocol", "\"tcp\"", |it| values::choice(it, "protocol", &RuleProtocol::NAMES));
     let before = problems.len();
     let ports = section.optional(problems, "ports", values::ports);
     let icmp = read_icmp(&mut section, problems);
@@ -80,8 +79,7 @@ fn refuse_others(section: &mut Section<'_>, protocol: RuleProtocol, problems: &m
 fn read_far(section: &mut Section<'_>, problems: &mut Problems) -> Option<At<FarDraft>> {
     let count = FAR.into_iter().filter(|key| section.has(key)).count();
     if count != 1 {
-        let message =
-            format!("{} has {count} of {}, where one is wanted", section.title(), one_of(FAR));
+        let message = format!("{} has {count} of {}, where one is wanted", section.title(), one_of(FAR));
         let help = "write one of them: `cidr = \"10.0.0.0/8\"`, the name of a prefix list, or that of a security group";
         problems.add(Problem::new(section.at(), message, "who is at the other end?", help));
     }
@@ -104,8 +102,12 @@ fn other_family(protocol: At<RuleProtocol>, prefix: At<Prefix>) -> Option<Proble
     if Family::of(prefix.value.address) == family {
         return None;
     }
-    let message =
-        format!("\"{}\" is of {}, so nobody in {} speaks it", protocol.value.name(), family.name(), prefix.value);
+    let message = format!(
+        "\"{}\" is of {}, so nobody in {} speaks it",
+        protocol.value.name(),
+        family.name(),
+        prefix.value
+    );
     let help = format!("write an {} prefix, or `protocol = \"{other}\"`", family.name());
     let problem = Problem::new(protocol.at, message, format!("of {}", family.name()), help);
     Some(problem.and_at(prefix.at, "of the other family"))

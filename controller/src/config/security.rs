@@ -44,7 +44,8 @@ pub(super) fn read_list(mut section: Section<'_>, problems: &mut Problems) -> Pr
     };
     let is_right = problems.len() == before;
     if let Some(prefixes) = prefixes.as_ref().filter(|it| is_right && it.value.is_empty()) {
-        let help = "write a prefix, or remove the list and the rules that name it: a rule needs someone to allow";
+        let help =
+            "write a prefix, or remove the list and the rules that name it: a rule needs someone to allow";
         problems.add(Problem::new(prefixes.at, "a prefix list is empty", "nobody", help));
     }
     section.finish(problems);

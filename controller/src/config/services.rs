@@ -126,7 +126,10 @@ pub(super) fn unreached(name: &At<String>, connector: &Connector, to: At<Ip6>) -
     let family = Family::of(to.value).name();
     Problem::new(
         name.at,
-        format!("connector \"{}\" has no {family} addresses, so it doesn't lead to {}", connector.name.value, to.value),
+        format!(
+            "connector \"{}\" has no {family} addresses, so it doesn't lead to {}",
+            connector.name.value, to.value
+        ),
         "of the other family",
         format!("name a connector with {family} addresses, or write an address of its family"),
     )

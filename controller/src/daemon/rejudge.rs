@@ -140,12 +140,12 @@ impl Rulings {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use weir_dataplane::flows::FlowId;
     use weir_path::addr::{Address, Ip4, L4Port};
+    use weir_path::flow::RecordId;
     use weir_path::flow::{Account, Ends, Phase, PortUse};
     use weir_path::tables::Owner;
     use weir_path::time::{Now, Seconds};
-    use weir_dataplane::flows::FlowId;
-    use weir_path::flow::RecordId;
 
     const ID: ConnectorId = ConnectorId(1);
     const REMOTE: Ip4 = Ip4([10, 0, 0, 7]);
@@ -163,8 +163,7 @@ mod tests {
         let zone = Zone::of_vpc(9).unwrap();
         let connector = Connector { zone, ..Connector::default() };
         let image = ConnectorImage { connector, rules_out: out, rules_in: into, ..ConnectorImage::default() };
-        let slot =
-            Interface { zone: Zone::of_binding(1).unwrap(), connector: ID, ..Interface::default() };
+        let slot = Interface { zone: Zone::of_binding(1).unwrap(), connector: ID, ..Interface::default() };
         let image = Image { connectors: [(ID, image)].into(), ..Image::default() };
         Rulings::new(image, [ID].into(), [slot].iter())
     }
@@ -180,7 +179,12 @@ mod tests {
             )
         } else {
             (
-                Ends { src: remote, dst: address(Ip4([198, 51, 100, 10])), sport: caller, dport: L4Port::new(80) },
+                Ends {
+                    src: remote,
+                    dst: address(Ip4([198, 51, 100, 10])),
+                    sport: caller,
+                    dport: L4Port::new(80),
+                },
                 Ends { src: sandbox, dst: remote, sport: here, dport: caller },
             )
         };
@@ -230,7 +234,13 @@ mod tests {
         assert!(!rulings.allow(&out()));
         let (other, eni) = (ConnectorId(2), InterfaceId(8));
         let zone = Zone::of_vpc(9).unwrap();
-        let groups = [group, SecurityGroupId::NONE, SecurityGroupId::NONE, SecurityGroupId::NONE, SecurityGroupId::NONE];
+        let groups = [
+            group,
+            SecurityGroupId::NONE,
+            SecurityGroupId::NONE,
+            SecurityGroupId::NONE,
+            SecurityGroupId::NONE,
+        ];
         let connector = Connector { zone, groups, ..Connector::default() };
         rulings.image.connectors.insert(other, ConnectorImage { connector, ..ConnectorImage::default() });
         rulings.image.enis.insert(Vip { address: address(REMOTE), zone }, Owner::eni(eni));

@@ -97,7 +97,7 @@ const fn civil(days: u64) -> (u64, u64, u64) {
 mod tests {
     use super::*;
     use crate::get::flow_tests::{flow, names};
-    use weir_path::flow::Counts;
+    use weir_path::flow::{Counts, Hop};
 
     #[test]
     fn an_event_says_when_why_whose_how_long_and_how_much() {
@@ -146,12 +146,15 @@ mod tests {
             zones: flow.zones,
             protocol: flow.protocol,
             phase: flow.phase as u8,
-            zero: [0; 2],
+            tells_idle: 0,
+            zero: 0,
             why: End::Idle as u32,
             opened: flow.opened,
             seen: flow.seen,
             ended,
-            zero_too: [0; 4],
+            account: flow.account,
+            acknowledged: [0; 2],
+            hops: [Hop::default(); 2],
         };
         let midnight = UNIX_EPOCH + Duration::from_secs(20_513 * 86_400);
         EventView::new(&event, &names(), Now(ended.0 + 1), midnight)

@@ -193,7 +193,7 @@ pub(crate) mod tests {
     use crate::config::tests::{SMALL, config};
     use weir_dataplane::flows::FlowId;
     use weir_path::addr::{Address, Ip4, L4Port};
-    use weir_path::flow::{Phase, PortUse, RecordId};
+    use weir_path::flow::{Account, Phase, PortUse, RecordId};
     use weir_path::time::Seconds;
 
     #[test]
@@ -287,6 +287,7 @@ pub(crate) mod tests {
             seen: Now(800),
             idle: Seconds(350),
             port: PortUse::NONE,
+            account: Account::default(),
         }
     }
 }

@@ -65,7 +65,8 @@ impl Host {
                 Err(problem) => resolved.problems.push(problem),
             }
         }
-        let targets = config.groups.iter().flat_map(|group| &group.targets).filter_map(|target| target.place.slot());
+        let targets =
+            config.groups.iter().flat_map(|group| &group.targets).filter_map(|target| target.place.slot());
         for slot in targets.chain(config.slots.iter().map(|binding| &binding.slot)) {
             if !resolved.slots.contains_key(&slot.value) {
                 self.resolve_slot(slot, &around, &mut resolved);

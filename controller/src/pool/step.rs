@@ -90,7 +90,8 @@ struct Stepping<'a> {
 
 impl<'a> Stepping<'a> {
     fn new(pool: &Pool, config: &'a Config, seen: Seen<'a>) -> Self {
-        let targets = config.groups.iter().flat_map(|group| &group.targets).filter_map(|target| target.place.slot());
+        let targets =
+            config.groups.iter().flat_map(|group| &group.targets).filter_map(|target| target.place.slot());
         let slots = targets.chain(config.slots.iter().map(|slot| &slot.slot)).map(|slot| &slot.value);
         let slots: BTreeSet<_> = slots.collect();
         let enis = pool.enis().count();

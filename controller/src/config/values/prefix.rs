@@ -53,9 +53,8 @@ fn prefix_of(value: Value<'_>, family: Family, example: &str) -> Result<Prefix, 
 pub(crate) fn cidr(value: Value<'_>) -> Result<Prefix, Problem> {
     let at = value.at;
     let written = text(value, "10.0.0.0/8")?;
-    let wrong = |why: &str, help: String| {
-        Problem::new(at, format!("\"{written}\" is not a prefix"), why, help)
-    };
+    let wrong =
+        |why: &str, help: String| Problem::new(at, format!("\"{written}\" is not a prefix"), why, help);
     let Some((address, len)) = written.split_once('/') else {
         let is_v6 = written.contains(':');
         let help = match IpAddr::from_str(&written) {
@@ -65,7 +64,10 @@ pub(crate) fn cidr(value: Value<'_>) -> Result<Prefix, Problem> {
         return Err(wrong("no prefix length", help));
     };
     let Ok(address) = IpAddr::from_str(address) else {
-        return Err(wrong("not an address", "write a network, like \"10.0.0.0/8\" or \"2001:db8::/32\"".to_owned()));
+        return Err(wrong(
+            "not an address",
+            "write a network, like \"10.0.0.0/8\" or \"2001:db8::/32\"".to_owned(),
+        ));
     };
     let (most, skipped) = match address {
         IpAddr::V4(_) => (u32::BITS as u8, MAPPED_BITS),
