@@ -14,8 +14,7 @@ use weir_path::tables::{MAX_SECURITY_GROUPS, Rule, SecurityGroupId, SecurityGrou
 const ALL_V6: [(u128, u8); 4] = [(0x8 << 124, 1), (0x4 << 124, 2), (0x2 << 124, 3), (0x0064_ff9b << 96, 32)];
 
 /// What the sandboxes of a connector may reach, and who may reach them; `None` where it has no security group.
-#[must_use]
-pub fn of_connector(connector: &Connector, groups: &[SecurityGroup]) -> Option<[Vec<Rule>; 2]> {
+pub(crate) fn of_connector(connector: &Connector, groups: &[SecurityGroup]) -> Option<[Vec<Rule>; 2]> {
     if connector.security_groups.is_empty() {
         return None;
     }
@@ -62,14 +61,6 @@ fn masks(prefix: Prefix) -> Vec<(Ip6, Ip6)> {
         return ALL_V6.map(|(network, bits)| pair(network, bits)).to_vec();
     }
     vec![pair(u128::from_be_bytes(prefix.address.0), prefix.bits)]
-}
-
-/// The different lists of rules of a whole configuration: what they take in the tables.
-pub(crate) fn all_lists<'c>(
-    connectors: impl Iterator<Item = &'c Connector>,
-    groups: &[SecurityGroup],
-) -> BTreeSet<Vec<Rule>> {
-    connectors.filter_map(|it| of_connector(it, groups)).flatten().collect()
 }
 
 #[cfg(test)]
