@@ -73,7 +73,8 @@ fn a_client_of_a_vip_and_the_sandbox_that_serves_it_are_both_told() -> Tested {
 #[test]
 fn a_sandbox_and_whom_it_called_through_an_eni_are_both_told() -> Tested {
     const PORT: u16 = 7_070;
-    let connector = Connector::of(1..=1, V4).with("tcp_idle", IDLE.as_secs()).with("on_idle", "\"both_ends\"");
+    let connector =
+        Connector::of(1..=1, V4).with("tcp_idle", IDLE.as_secs()).with("on_idle", "\"both_ends\"");
     let (bed, weir, _) = connected("silence-out", 1, &outwards(Hook::Xdp, connector))?;
     let listener = listen(&bed.client, PORT)?;
     let mut sandbox = bed.sandboxes[0].netns.enter(|| TcpStream::connect((CLIENT, PORT)))??;
