@@ -3,6 +3,7 @@
 
 mod connectors;
 pub mod maglev;
+pub mod rulebook;
 pub(crate) mod rules;
 mod services;
 

@@ -1,8 +1,9 @@
 //! A plan carried out: its steps in order, undone in reverse where one fails before the configuration is live.
 
 use super::RunError;
+use super::judge::InForce;
 use super::pool::{Enis, slot_devices};
-use super::rejudge::{self, Rulings};
+use crate::compile::rulebook::{self, Rulebook};
 use crate::compile::{self, Numbers};
 use crate::config::{Config, SlotName};
 use crate::host::{Resolved, SlotDevice, name_of};
@@ -57,8 +58,8 @@ pub(super) struct Applied {
     pub(super) unsettled: bool,
     /// The uplinks and ENIs in force.
     pub(super) links: Vec<Interface>,
-    /// What the rules of security groups say now.
-    pub(super) rulings: Rulings,
+    /// The rules in force.
+    pub(super) judging: InForce,
 }
 
 /// Brings the dataplane to what is to be in force.
@@ -80,15 +81,12 @@ pub(super) fn apply(dataplane: &mut Dataplane, goal: &Goal<'_>) -> Result<Applie
         warn!("cannot tell who else is on the devices: {error}");
     }
     let unsettled = clear_away(dataplane, goal)?;
+    let in_force: BTreeSet<_> = plan.uplinks.into_values().chain(plan.enis.into_values()).collect();
     let known = dataplane.tables().interfaces()?;
-    let these = |ids: BTreeSet<InterfaceId>| {
-        let in_force = known.iter().filter(|it| ids.contains(&it.egress.id)).copied();
-        in_force.collect::<Vec<Interface>>()
-    };
-    let links = these(plan.uplinks.into_values().chain(plan.enis.into_values()).collect());
-    let slots = these(plan.slots.into_values().collect());
-    let rejudged = rejudge::rejudged(config, &goal.enis.pool);
-    Ok(Applied { unsettled, rulings: Rulings::new(image, rejudged, slots.iter().chain(&links)), links })
+    let rules = Rulebook::of(config, &goal.enis.pool, &image, &known);
+    let judging = InForce { rules, slots: rulebook::slots(&known) };
+    let links = known.into_iter().filter(|it| in_force.contains(&it.egress.id)).collect();
+    Ok(Applied { unsettled, links, judging })
 }
 
 /// The steps after the configuration went live. A failure is reported, and the next plan holds the step again. Says

@@ -149,17 +149,20 @@ impl Daemon {
         let claims = neighbours::claims(&self.config, &goal.wanted, &self.enis.pool);
         let let_in = neighbours::filters(&claims, &goal.wanted);
         self.filters.open(let_in, &self.host, &self.store).await;
-        let Applied { unsettled, links, rulings } = apply::apply(&mut self.dataplane, &goal)?;
+        let Applied { unsettled, links, judging } = apply::apply(&mut self.dataplane, &goal)?;
         self.unsettled = unsettled;
         self.tenants = tenants;
-        self.judged.judge(rulings, &mut self.dataplane)?;
         self.enis.pool.in_force();
         self.enis.keep(&self.store)?;
         self.neighbours.renew(&claims, &links, &self.dataplane);
         self.filters.close(&self.host, &self.store).await;
         self.save(&resolved);
         self.bring_up(&resolved).await;
-        self.in_force = Some(resolved);
+        if self.judge(judging) {
+            self.in_force = Some(resolved);
+        } else {
+            self.unsettled = true;
+        }
         Ok(())
     }
 

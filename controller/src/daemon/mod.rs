@@ -13,14 +13,16 @@ mod counted;
 mod error;
 mod filters;
 mod follow;
+mod judge;
 mod pool;
-mod rejudge;
 mod signals;
+mod silent;
 
 pub use capabilities::CapabilityError;
 pub use error::RunError;
 pub use filters::{FilterError, remove_filters};
 
+use crate::compile::rulebook::Rulebook;
 use crate::config::{Config, Document};
 use crate::get::{Room, mebibytes, rooms};
 use crate::host::{Host, Resolved, name_of};
@@ -29,9 +31,9 @@ use crate::store::{Held, Store, StoreError};
 use crate::tenants::Tenants;
 use filters::Filters;
 use pool::Enis;
-use rejudge::Judged;
 use sd_notify::NotifyState;
 use signals::{Signal, Signals};
+use silent::Silent;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -100,11 +102,12 @@ pub async fn run(path: &Path) -> Result<(), RunError> {
         unsettled: false,
         in_force: None,
         left_out: BTreeSet::new(),
+        judged: None,
         enis,
         tenants,
-        judged: Judged::default(),
         filters,
         neighbours: Neighbours::default(),
+        silent: Silent::open(&options.pin_dir),
         _held: held,
     };
     daemon.report_left_out(&resolved);
@@ -132,16 +135,18 @@ struct Daemon {
     in_force: Option<Resolved>,
     /// What is wrong with the host at present, and has been reported.
     left_out: BTreeSet<String>,
+    /// The rules that all flows were judged by.
+    judged: Option<Rulebook>,
     /// The pool of ENIs.
     enis: Enis,
     /// The numbers of tenants that are in force.
     tenants: Tenants,
-    /// The rules that all flows are known to comply with.
-    judged: Judged,
     /// What uplinks' devices are told to let in.
     filters: Filters,
     /// What neighbours on the uplinks are told and asked.
     neighbours: Neighbours,
+    /// Connections whose ends are to be told.
+    silent: Silent,
     _held: Held,
 }
 
@@ -203,6 +208,7 @@ impl Daemon {
                 _ = tick.tick(), if self.unsettled => self.settle("trying again").await,
                 _ = beat.tick(), if self.enis.are_wanted(&self.config) => self.look_after_enis().await,
                 _ = round.tick(), if self.neighbours.have_to_speak() => self.neighbours.next_round(&self.dataplane),
+                events = self.silent.next() => silent::tell(&events, &self.dataplane),
                 () = ping(&mut watchdog) => notify(&[NotifyState::Watchdog]),
             }
         }
