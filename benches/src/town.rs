@@ -140,7 +140,7 @@ pub fn settle(tables: &Tables, place: Place) -> Outcome<()> {
     tables.set_interface(&place.slot())?;
     tables.set_now(NOON);
     let slot = place.slot().egress.id;
-    let target = Target { slot, port: L4Port::new(SANDBOX_PORT), zero: [0; 2] };
+    let target = Target::in_slot(slot, L4Port::new(SANDBOX_PORT));
     let group = GroupImage { targets: vec![target], cells: vec![0; CELLS] };
     let mut image = Image { groups: vec![group], times: Times::DEFAULT, ..Image::default() };
     for address in [V4::VIP.mapped(), V6::VIP.mapped()] {

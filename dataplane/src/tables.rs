@@ -197,6 +197,7 @@ impl Tables {
     /// # Errors
     /// [`Error::TableFull`], [`Error::Table`].
     pub fn insert_flows<F: Held>(&self, flows: &[FlowState<F::Key>]) -> Result<(), Error> {
+        flows.iter().for_each(|flow| self.charge(flow.meta, flow.life.phase()));
         F::table(self).insert(flows)
     }
 

@@ -123,14 +123,14 @@ macro_rules! cells {
             }
 
             #[inline(always)]
-            fn answer_from(self, address: $Address, port: L4Port, zone: Zone) {
+            fn answer_from(self, address: &$Address, port: L4Port, zone: Zone) {
                 let (original, reply) = (self.key_at(Side::Original), self.key_at(Side::Reply));
                 // Field by field: put together on the stack first, it would not fit.
                 // SAFETY: a key in a valid map value.
                 let asked = unsafe { &(*original).ends };
                 // SAFETY: as above, in a record that is in nobody else's hands.
                 let reply = unsafe { &mut *reply };
-                reply.ends.src = address;
+                reply.ends.src = *address;
                 reply.ends.dst = asked.src;
                 reply.ends.sport = port;
                 reply.ends.dport = asked.sport;
@@ -138,11 +138,11 @@ macro_rules! cells {
             }
 
             #[inline(always)]
-            fn answer_to(self, [from, to]: [$Address; 2], port: L4Port, zone: Zone) {
+            fn answer_to(self, [from, to]: [&$Address; 2], port: L4Port, zone: Zone) {
                 // SAFETY: a key in a valid map value, in a record that is in nobody else's hands.
                 let reply = unsafe { &mut *self.key_at(Side::Reply) };
-                reply.ends.src = from;
-                reply.ends.dst = to;
+                reply.ends.src = *from;
+                reply.ends.dst = *to;
                 reply.ends.sport = port;
                 reply.ends.dport = L4Port([0; 2]);
                 reply.set_space(zone, self.protocol());

@@ -76,6 +76,10 @@ pub fn neighbour() -> Ip6 {
     NEIGHBOUR.get(0).copied().unwrap_or_default()
 }
 
+/// Lies on the stack where the verifier wants words.
+#[repr(C, align(8))]
+struct Aligned<T>(T);
+
 /// The maps, as seen from one hook by a packet that came in by one device.
 pub struct Maps {
     pub hook: Hook,
@@ -159,8 +163,8 @@ impl Connectors for Maps {
 
     #[inline(always)]
     fn route(&self, half: Half, zone: Zone, address: Ip6) -> Option<Ip6> {
-        let key = LpmKey::new(RoutePrefix::BITS, RoutePrefix::new(half, zone, address));
-        ROUTES.get(key).copied()
+        let key = Aligned(LpmKey::new(RoutePrefix::BITS, RoutePrefix::new(half, zone, address)));
+        ROUTES.get(&key.0).copied()
     }
 }
 

@@ -5,11 +5,11 @@ pub(crate) mod mapping;
 
 use crate::addr::{Address, L4Port, Mac};
 use crate::asked::{Asked, Then};
-use crate::flow::open::{Draft, Rival, draft};
+use crate::flow::open::{Draft, Opened, Rival, draft};
 use crate::flow::ports::{self, Search, Wanted};
 use crate::flow::room::take_back;
 use crate::flow::store::{Flows, PortSetRef, RecordCell};
-use crate::flow::{Hop, PortUse};
+use crate::flow::{Hop, PortUse, Side};
 use crate::hash::scale;
 use crate::layout::MAX_SOURCES_IN_CONNECTOR;
 use crate::outbound::refuse;
@@ -112,18 +112,24 @@ fn place<F: Steps, T: Tables + Flows<F>>(
 }
 
 /// With the client's own address and port.
-#[inline(always)]
+#[inline(never)]
 fn as_it_is<F: Steps, T: Tables + Flows<F>>(
     t: &T,
     draft: &Draft<T::Record>,
     asked: &Asked<F::Key, F::Address>,
 ) -> Search {
+    draft.record().answer_from(&asked.remote, asked.remote_port, asked.zone);
+    let claimed = draft.claim_reply::<F, T>(t, asked.back, Rival::MayBeTheSame);
+    if claimed != Opened::Made {
+        return claimed.into();
+    }
+    // Not before: where replies would collide, nobody is pushed out.
     let admitted = draft.admit::<F, T>(t, asked.terms.account, Held::NOTHING);
     if admitted != Search::NotFound {
+        t.remove(draft.record(), Side::Reply);
         return admitted;
     }
-    draft.record().answer_from(asked.remote, asked.remote_port, asked.zone);
-    draft.enter::<F, T>(t, [asked.there, asked.back], Rival::MayBeTheSame).into()
+    draft.complete::<F, T>(t, asked.there).into()
 }
 
 /// At a random address of the connector first, or the next one that may have a port left: nothing is refused while one of
@@ -191,7 +197,7 @@ impl Trial {
             None => return false,
         }
         draft.record().answer_to(
-            [asked.remote, F::Address::of_mapped(source.address)],
+            [&asked.remote, &F::Address::of_mapped(source.address)],
             asked.remote_port,
             asked.zone,
         );

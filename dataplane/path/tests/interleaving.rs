@@ -146,7 +146,7 @@ fn two_flows_where_one_may_be_half_open_leave_one() {
 /// The town, with other targets behind `WEB`.
 fn moved() -> Change {
     let mut image = town::image();
-    let target = |slot: Interface| Target { slot: slot.egress.id, port: L4Port::new(9_090), zero: [0; 2] };
+    let target = |slot: Interface| Target::in_slot(slot.egress.id, L4Port::new(9_090));
     image.groups[0].targets = vec![target(SLOT_2), target(SLOT_3)];
     image.groups[0].cells = (0..town::CELLS as u16).map(|cell| cell % 2).collect();
     Change::Apply(image)

@@ -70,11 +70,8 @@ fn image() -> impl Strategy<Value = Image> {
 
 /// Any configuration with the town's listeners and at least this many targets in each group.
 fn images(least: usize) -> impl Strategy<Value = Image> {
-    let target = (select(vec![SLOT_1, SLOT_2, SLOT_3]), any::<u16>()).prop_map(|(slot, port)| Target {
-        slot: slot.egress.id,
-        port: L4Port::new(port),
-        zero: [0; 2],
-    });
+    let target = (select(vec![SLOT_1, SLOT_2, SLOT_3]), any::<u16>())
+        .prop_map(|(slot, port)| Target::in_slot(slot.egress.id, L4Port::new(port)));
     let group = vec(target, least..4).prop_flat_map(|targets| {
         let count = targets.len() as u16;
         let cells = if count == 0 { vec(0..1u16, 0..1).boxed() } else { vec(0..count, 1..CELLS).boxed() };

@@ -6,6 +6,7 @@ use crate::sys::Mapping;
 use crate::typed_map::TypedMap;
 use aya::maps::MapData;
 use weir_path::addr::InterfaceId;
+use weir_path::flow::{Meta, Phase, PortUse};
 use weir_path::layout::{self, AccountWords, MeterWords};
 use weir_path::tables::{AccountWord, ConnectorId, Direction, Holder, MeterWord, Rates};
 
@@ -102,6 +103,23 @@ impl Tables {
             }
         }
         self.meters.set(&slot.0, &words)
+    }
+
+    /// Charges a flow that is entered from here to its account.
+    pub(super) fn charge(&self, meta: Meta, phase: Phase) {
+        for holder in meta.account.holders().into_iter().flatten() {
+            let index = layout::account_index(holder);
+            let mut words = self.accounts.get(index).unwrap_or_default();
+            let mut hold = |which: AccountWord, is_held: bool| {
+                if let Some(word) = words.get_mut(which as usize) {
+                    *word += u64::from(is_held);
+                }
+            };
+            hold(AccountWord::Flows, true);
+            hold(AccountWord::HalfOpen, phase.is_half_open());
+            hold(AccountWord::Ports, meta.port == PortUse::OWN);
+            self.accounts.set(index, &words);
+        }
     }
 
     /// Empties what is counted here. Only where no program runs.

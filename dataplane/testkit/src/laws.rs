@@ -7,10 +7,10 @@ mod translation;
 
 use crate::anatomy::Anatomy;
 use crate::executor::{End, Ran, Walk};
-use crate::world::{FlowImage, FlowTable, Keyed, State, World};
+use crate::world::{Books, FlowImage, FlowTable, Keyed, State, World};
 use weir_path::Reason;
 use weir_path::reason::Class;
-use weir_path::tables::Interface;
+use weir_path::tables::{AccountWord, Interface};
 
 /// The laws about one packet: what went in, what came out, and why.
 ///
@@ -54,6 +54,26 @@ pub fn both_or_neither(state: &State) -> Result<(), String> {
     require(state.strays == 0, || format!("{} entries are no flow's", state.strays))
 }
 
+/// The books close: everybody is charged with exactly what is there. Ports may rest besides.
+///
+/// # Errors
+/// The accounts, and what they should be.
+pub fn books_close(state: &State) -> Result<(), String> {
+    let due = Books::of(&state.flows);
+    let resting = state.resting.len() as u64;
+    for holder in state.books.holders().chain(due.holders()) {
+        let [is, should] = [&state.books, &due].map(|books| {
+            [AccountWord::Flows, AccountWord::HalfOpen, AccountWord::Ports]
+                .map(|word| books.word(holder, word))
+        });
+        let ([flows, half_open, ports], [due_flows, due_half_open, due_ports]) = (is, should);
+        let is_closed = flows == due_flows && half_open == due_half_open;
+        let has_ports = (due_ports..=due_ports + resting).contains(&ports);
+        require(is_closed && has_ports, || format!("{holder:?} holds {is:?}, and should {should:?}"))?;
+    }
+    Ok(())
+}
+
 fn whole<K: Keyed>(flows: &FlowTable<K>) -> Result<(), String> {
     let half = flows.values().find(|flow| flow.sides.contains(&None));
     half.map_or(Ok(()), |flow| Err(format!("half a flow: {flow:?}")))
@@ -66,6 +86,7 @@ fn whole<K: Keyed>(flows: &FlowTable<K>) -> Result<(), String> {
 /// The law that is broken.
 pub fn tables(before: &State, after: &State, walk: Walk, why: Reason) -> Result<(), String> {
     both_or_neither(after)?;
+    books_close(after)?;
     let mut expected = before.walks.clone();
     let counters = expected.entry(walk).or_default();
     counters.entered += 1;

@@ -21,9 +21,10 @@ pub use listeners::{image, listener};
 
 use crate::packets::Party;
 use crate::world::{FlowImage, Flows, Keyed, SideImage, World};
+use std::collections::BTreeMap;
 use weir_dataplane::{FamilySizes, Sizes};
 use weir_path::addr::{Address, IfIndex, InterfaceId, Ip4, Ip6, L4Port, Mac, Zone};
-use weir_path::flow::{Counts, Ends, Hop, Key, Key4, Key6, Phase, PortUse};
+use weir_path::flow::{Account, Counts, Ends, Hop, Key, Key4, Key6, Phase, PortUse};
 use weir_path::hash::HashKey;
 use weir_path::packet::VlanTag;
 use weir_path::tables::{ConnectorId, Delivery, Egress, Interface};
@@ -165,6 +166,11 @@ pub const GATEWAY_6: Party<Ip6> = Party { mac: SLOT_1.mac, ip: SLOT_1.local6, po
 /// The IPv6 client, as a sandbox sees it.
 pub const CLIENT_6_INSIDE: Party<Ip6> = CLIENT_6.mac(SLOT_1.mac);
 
+/// Tenants have numbers up to this.
+pub const TENANTS: u32 = 3;
+/// Connectors have numbers below this.
+pub const CONNECTORS: u32 = 16;
+
 /// What time it is.
 pub const NOW: Now = Now(8 * 1_000);
 /// How long TCP may be silent through these listeners.
@@ -207,6 +213,7 @@ const fn uplink(id: u32, ifindex: u32, vpc: u32) -> Interface {
         local: Ip4([0; 4]),
         gateway: Ip4([0; 4]),
         connector: ConnectorId::NONE,
+        metered: 0,
         address6: Ip6([0; 16]),
         local6: Ip6([0; 16]),
         gateway6: Ip6([0; 16]),
@@ -242,6 +249,7 @@ pub fn world() -> World {
         interfaces: INTERFACES.to_vec(),
         image: image(),
         next_hops: connectors::next_hops(),
+        rates: BTreeMap::new(),
         flows: Flows::default(),
         sizes: Sizes { v4: family, v6: family },
         pots: 2,
@@ -301,6 +309,8 @@ pub fn flow<A: InTown>(
         shifts: [0; 2],
         port: PortUse::NONE,
         rest: Seconds(0),
+        account: Account::NOBODYS,
+        tells_idle: 0,
     }
 }
 

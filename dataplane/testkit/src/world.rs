@@ -11,9 +11,9 @@ use weir_path::Reason;
 use weir_path::addr::{InterfaceId, Ip6, Mac, Zone};
 use weir_path::flow::end::End;
 use weir_path::flow::{
-    Counts, Ends, Hop, Key, Key4, Key6, Life, Meta, Phase, PortUse, RecordId, Side, Stamp,
+    Account, Counts, Ends, Hop, Key, Key4, Key6, Life, Meta, Phase, PortUse, RecordId, Side, Stamp,
 };
-use weir_path::tables::{Interface, NextHopId};
+use weir_path::tables::{AccountWord, ConnectorId, Direction, Holder, Interface, NextHopId, Rates};
 use weir_path::time::{Now, Seconds};
 
 /// A flow, without what may differ from run to run: its record, the record's life, its place, when it is due.
@@ -41,6 +41,10 @@ pub struct FlowImage<K> {
     pub port: PortUse,
     /// How long that port is to rest afterwards.
     pub rest: Seconds,
+    /// Whose it is.
+    pub account: Account,
+    /// 1 where both ends are told when it was silent for too long; else 0.
+    pub tells_idle: u8,
 }
 
 /// What answers look like that come from a remote to an ENI, with the protocol and the VPC. IPv4 addresses are mapped.
@@ -112,6 +116,8 @@ pub struct World {
     pub image: Image,
     /// Which stations gateways are, where that is known.
     pub next_hops: BTreeMap<NextHopId, Mac>,
+    /// How fast slots may be.
+    pub rates: BTreeMap<InterfaceId, Rates>,
     /// The flows.
     pub flows: Flows,
     /// How many flows fit.
@@ -131,6 +137,8 @@ pub enum Change {
     Bind(Interface),
     /// The clock moves.
     SetNow(Now),
+    /// A slot may be so fast from now on.
+    SetRates(InterfaceId, Rates),
     /// The daemon orders the end of the flow whose original direction has this key, if it is there.
     EndV4(Key4),
     /// The same for IPv6.
@@ -169,6 +177,80 @@ pub struct State {
     pub next_hops: BTreeMap<NextHopId, Mac>,
     /// Packets sent out of each interface, where there were any.
     pub sent: BTreeMap<InterfaceId, u64>,
+    /// What sandboxes and tenants hold, and were refused.
+    pub books: Books,
+    /// Flows that security groups blocked, by connector and direction, where there were any.
+    pub blocked: Blocked,
+}
+
+/// Flows that security groups blocked.
+pub type Blocked = BTreeMap<(ConnectorId, Direction), u64>;
+
+/// What sandboxes and tenants hold, and were refused. Only what is not zero is listed, so that equality is exact.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct Books(BTreeMap<(Holder, AccountWord), u64>);
+
+impl Books {
+    /// Notes a word of an account. How fast flows were opened lately is left out.
+    pub fn note(&mut self, holder: Holder, which: AccountWord, number: u64) {
+        if number != 0 && which != AccountWord::Opened {
+            self.0.insert((holder, which), number);
+        }
+    }
+
+    /// What the holders of these flows hold.
+    #[must_use]
+    pub fn of(flows: &Flows) -> Self {
+        let mut books = Self::default();
+        flows.v4.values().for_each(|flow| books.hold(flow));
+        flows.v6.values().for_each(|flow| books.hold(flow));
+        books
+    }
+
+    /// All of it.
+    pub fn words(&self) -> impl Iterator<Item = (Holder, AccountWord, u64)> {
+        self.0.iter().map(|((holder, which), number)| (*holder, *which, *number))
+    }
+
+    /// Who holds something.
+    pub fn holders(&self) -> impl Iterator<Item = Holder> {
+        self.0.keys().map(|(holder, _)| *holder)
+    }
+
+    /// Both together.
+    #[must_use]
+    pub fn and(mut self, others: &Self) -> Self {
+        for (word, number) in &others.0 {
+            *self.0.entry(*word).or_default() += number;
+        }
+        self
+    }
+
+    /// The same, with one more time that a holder asked for too much.
+    #[must_use]
+    pub fn refusing(mut self, holder: Holder, which: AccountWord) -> Self {
+        *self.0.entry((holder, which)).or_default() += 1;
+        self
+    }
+
+    fn hold<K: Keyed>(&mut self, flow: &FlowImage<K>) {
+        let mut add = |holder, which| *self.0.entry((holder, which)).or_default() += 1;
+        for holder in flow.account.holders().into_iter().flatten() {
+            add(holder, AccountWord::Flows);
+            if flow.phase.is_half_open() {
+                add(holder, AccountWord::HalfOpen);
+            }
+            if flow.port == PortUse::OWN {
+                add(holder, AccountWord::Ports);
+            }
+        }
+    }
+
+    /// A word of an account.
+    #[must_use]
+    pub fn word(&self, holder: Holder, which: AccountWord) -> u64 {
+        self.0.get(&(holder, which)).copied().unwrap_or_default()
+    }
 }
 
 impl World {
@@ -250,6 +332,8 @@ impl<K: Keyed> FlowImage<K> {
             shifts: meta.shifts,
             port: meta.port,
             rest: meta.rest,
+            account: meta.account,
+            tells_idle: meta.tells_idle,
         }
     }
 
@@ -275,6 +359,8 @@ impl<K: Keyed> FlowImage<K> {
             shifts: self.shifts,
             port: self.port,
             rest: self.rest,
+            account: self.account,
+            tells_idle: self.tells_idle,
             ..Meta::default()
         };
         let sides = [side(Side::Original, original), side(Side::Reply, reply)];

@@ -12,11 +12,11 @@ use weir_dataplane::{Sizes, Tables};
 use weir_path::Reason;
 use weir_path::addr::{IfIndex, Mac};
 use weir_path::flow::{Key, Key4, Key6, V4, V6};
-use weir_path::tables::NextHopId;
+use weir_path::tables::{AccountWord, ConnectorId, Direction, Holder, NextHopId, TenantId};
 use weir_path::time::{Now, Seconds};
 use weir_testkit::model::{sides, table};
 use weir_testkit::packets::{ETHERNET, SHORTEST_ON_TC, is_tagged, untagged};
-use weir_testkit::world::{Answers, Change, FlowImage, Flows, Rests, WalkCounters};
+use weir_testkit::world::{Answers, Blocked, Books, Change, FlowImage, Flows, Rests, WalkCounters};
 use weir_testkit::{End, Executor, Ran, State, Walk, World, town};
 
 /// Which kernel hook runs both walks.
@@ -146,6 +146,7 @@ impl Executor for Kernel {
         tables.clear().unwrap();
         tables.set_now(world.now);
         world.interfaces.iter().for_each(|interface| tables.set_interface(interface).unwrap());
+        world.rates.iter().for_each(|(slot, rates)| tables.set_rates(*slot, rates).unwrap());
         world.next_hops.iter().for_each(|(id, station)| tables.set_next_hop(*id, *station).unwrap());
         tables.insert_flows::<V4>(&world.states()).unwrap();
         tables.insert_flows::<V6>(&world.states()).unwrap();
@@ -157,6 +158,7 @@ impl Executor for Kernel {
             Change::Apply(image) => drop(self.tables().apply(image).unwrap()),
             Change::Bind(interface) => self.tables().set_interface(interface).unwrap(),
             Change::SetNow(now) => self.tables().set_now(*now),
+            Change::SetRates(slot, rates) => self.tables().set_rates(*slot, rates).unwrap(),
             Change::EndV4(original) => self.end_flow(Some(*original), None),
             Change::EndV6(original) => self.end_flow(None, Some(*original)),
             Change::AgeStep => self.runner().age_step().unwrap(),
@@ -186,8 +188,34 @@ impl Executor for Kernel {
             walks.insert(walk, nonzero(&counted));
         }
         let (opened, ended, sent) = (counters.opened, counters.ended, counters.sent);
-        State { flows: Flows { v4, v6 }, resting, refused, strays, opened, ended, walks, next_hops, sent }
+        let (books, blocked) = (books(tables), blocked(tables));
+        let flows = Flows { v4, v6 };
+        State { flows, resting, refused, strays, opened, ended, walks, next_hops, sent, books, blocked }
     }
+}
+
+fn books(tables: &Tables) -> Books {
+    let slots = tables.interfaces().unwrap().into_iter().map(|interface| Holder::Slot(interface.egress.id));
+    let tenants = (1..=town::TENANTS).map(|id| Holder::Tenant(TenantId(id)));
+    let mut books = Books::default();
+    for holder in slots.chain(tenants) {
+        let account = tables.account(holder);
+        books.note(holder, AccountWord::Flows, account.flows);
+        books.note(holder, AccountWord::HalfOpen, account.half_open);
+        books.note(holder, AccountWord::Ports, account.ports);
+        books.note(holder, AccountWord::RefusedFlows, account.refused_flows);
+        books.note(holder, AccountWord::RefusedHalfOpen, account.refused_half_open);
+        books.note(holder, AccountWord::RefusedPorts, account.refused_ports);
+        books.note(holder, AccountWord::RefusedOpened, account.refused_opened);
+    }
+    books
+}
+
+fn blocked(tables: &Tables) -> Blocked {
+    let ids = (0..town::CONNECTORS).map(ConnectorId);
+    let both = ids.flat_map(|id| Direction::ALL.map(|direction| (id, direction)));
+    let counted = both.map(|(id, direction)| ((id, direction), tables.blocked(id, direction).unwrap()));
+    counted.filter(|(_, count)| *count != 0).collect()
 }
 
 fn rest(port: &Resting) -> (Answers, (Now, Seconds)) {

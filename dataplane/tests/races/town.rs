@@ -286,11 +286,8 @@ fn image() -> Image {
         listeners.insert(Listener { vip, port, protocol, zero: 0 }, forward);
     }
     let groups = Service::ALL.map(|service| {
-        let target = |&(slot, port): &(usize, u16)| Target {
-            slot: InterfaceId(1 + slot as u32),
-            port: L4Port::new(port),
-            zero: [0; 2],
-        };
+        let target =
+            |&(slot, port): &(usize, u16)| Target::in_slot(InterfaceId(1 + slot as u32), L4Port::new(port));
         let targets: Vec<_> = service.targets().iter().map(target).collect();
         let cells = (0..101).map(|cell| (cell % targets.len()) as u16).collect();
         GroupImage { targets, cells }

@@ -72,14 +72,14 @@ fn is_source<F: Steps, T: Tables + Flows<F>>(
 }
 
 /// At the port that is mapped for the sandbox's, and nowhere else.
-#[inline(always)]
+#[inline(never)]
 pub(crate) fn on_mapped_port<F: Steps, T: Tables + Flows<F>>(
     t: &T,
     draft: &Draft<T::Record>,
     asked: &Asked<F::Key, F::Address>,
 ) -> Search {
     let Some(there) = leads::<F, T>(t, asked) else { return Search::NoRoute };
-    draft.record().answer_to([asked.remote, asked.address], asked.remote_port, asked.zone);
+    draft.record().answer_to([&asked.remote, &asked.address], asked.remote_port, asked.zone);
     draft.record().set_port(asked.port);
     let admitted = draft.admit::<F, T>(t, asked.terms.account, Held::NOTHING);
     if admitted != Search::NotFound {

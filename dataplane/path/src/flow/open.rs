@@ -118,14 +118,34 @@ impl<R: Copy> Draft<R> {
         T: Tables + Flows<F, Record = R>,
         R: RecordCell<F>,
     {
-        match t.claim(self.record, Side::Reply, back) {
-            Claim::Made => {}
-            Claim::Taken if rival == Rival::MayBeTheSame && is_same::<F, T>(t, self.record) => {
-                return Opened::Joined;
-            }
-            Claim::Taken => return Opened::Collides,
-            Claim::NoRoom => return Opened::Full,
+        match self.claim_reply::<F, T>(t, back, rival) {
+            Opened::Made => self.complete::<F, T>(t, there),
+            otherwise => otherwise,
         }
+    }
+
+    /// Enters the reply's direction, which nobody believes yet.
+    #[inline(always)]
+    pub fn claim_reply<F: Family, T>(&self, t: &T, back: Hop, rival: Rival) -> Opened
+    where
+        T: Tables + Flows<F, Record = R>,
+        R: RecordCell<F>,
+    {
+        match t.claim(self.record, Side::Reply, back) {
+            Claim::Made => Opened::Made,
+            Claim::Taken if rival == Rival::MayBeTheSame && is_same::<F, T>(t, self.record) => Opened::Joined,
+            Claim::Taken => Opened::Collides,
+            Claim::NoRoom => Opened::Full,
+        }
+    }
+
+    /// Enters the other direction as well, and lets packets believe both; or takes the reply's back.
+    #[inline(always)]
+    pub fn complete<F: Family, T>(&self, t: &T, there: Hop) -> Opened
+    where
+        T: Tables + Flows<F, Record = R>,
+        R: RecordCell<F>,
+    {
         let opened = match t.claim(self.record, Side::Original, there) {
             Claim::Made => {
                 self.publish::<F, T>(t, Side::Reply);

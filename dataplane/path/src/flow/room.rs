@@ -96,7 +96,7 @@ pub(super) const fn tagged(was: u64, first: u32) -> u64 {
 }
 
 /// Ends the first flow that is over, or was silent for too long, among the next few records.
-#[inline(always)]
+#[inline(never)]
 pub(crate) fn take_back<F: Family, T: Tables + Flows<F>>(t: &T) -> bool {
     let Some(hand) = t.word(RoomWord::Hand) else { return false };
     let (now, times) = (t.now(), t.times(t.live()));

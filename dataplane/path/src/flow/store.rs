@@ -139,11 +139,11 @@ pub trait RecordCell<F: Family>: Copy {
 
     /// Makes the reply's key, in a record that is in nobody else's hands: answers come from here, and go to where
     /// the original direction's packets come from.
-    fn answer_from(self, address: F::Address, port: L4Port, zone: Zone);
+    fn answer_from(self, address: &F::Address, port: L4Port, zone: Zone);
 
     /// The same where it is the sender that changes: answers come from the first of these addresses, at this port, and
     /// go to the second one, at a port that is yet to be set.
-    fn answer_to(self, between: [F::Address; 2], port: L4Port, zone: Zone);
+    fn answer_to(self, between: [&F::Address; 2], port: L4Port, zone: Zone);
 
     /// Sets the port that answers come to, in a record that is in nobody else's hands.
     fn set_port(self, port: L4Port);

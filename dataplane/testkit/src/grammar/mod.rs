@@ -195,10 +195,9 @@ impl Grammar {
         let mut image = town::image();
         for group in image.groups.iter_mut().filter(|group| !group.targets.is_empty()) {
             if self.random.once_in(3) {
-                let targets = [1, 2, 3].map(|port| Target {
-                    slot: self.random.pick(&self.slots).egress.id,
-                    port: weir_path::addr::L4Port::new(7_000 + port),
-                    zero: [0; 2],
+                let targets = [1, 2, 3].map(|port| {
+                    let slot = self.random.pick(&self.slots).egress.id;
+                    Target::in_slot(slot, weir_path::addr::L4Port::new(7_000 + port))
                 });
                 group.targets = targets.to_vec();
                 group.cells = (0..town::CELLS).map(|_| self.random.below(3) as u16).collect();

@@ -198,7 +198,7 @@ impl Config {
 }
 
 fn group(targets: &[Place]) -> GroupImage {
-    let target = |&(slot, port): &Place| Target { slot: id(1 + slot), port: L4Port::new(port), zero: [0; 2] };
+    let target = |&(slot, port): &Place| Target::in_slot(id(1 + slot), L4Port::new(port));
     let cells = if targets.is_empty() { 0 } else { 101 };
     GroupImage {
         targets: targets.iter().map(target).collect(),
@@ -231,6 +231,7 @@ pub(super) fn world(config: &Config, room: FamilySizes, now: u32) -> World {
         interfaces,
         image: config.image(),
         next_hops: BTreeMap::new(),
+        rates: BTreeMap::new(),
         flows: Flows::default(),
         sizes: Sizes { v4: room, v6: room },
         pots: POTS,

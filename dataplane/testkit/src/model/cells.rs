@@ -5,8 +5,7 @@ use super::watch::{Op, Watch};
 use super::words::{EntryAt, RecordAt, Which, WordAt};
 use weir_path::addr::{L4Port, Zone};
 use weir_path::flow::store::{EntryCell, PortCells, PortSetId, RecordCell};
-use weir_path::flow::{Counts, Ends, Hop, Key, Meta, Part, Side};
-use weir_path::hash::HashKey;
+use weir_path::flow::{Account, Counts, Ends, Hop, Key, Meta, Side};
 
 impl<'a, F: Kept, W: Watch> EntryCell<F> for EntryAt<'a, F, W> {
     type Stamp = WordAt<'a, F, W>;
@@ -93,27 +92,22 @@ impl<'a, F: Kept, W: Watch> RecordCell<F> for RecordAt<'a, F, W> {
         });
     }
 
-    fn hash(self, part: Part, secret: HashKey) -> u64 {
-        self.watch.access(Op::ReadRecord, || self.table.read(self.id).key(Side::Original).hash(part, secret))
-    }
-
-    fn answer_from(self, address: F::Address, port: L4Port, zone: Zone) {
+    fn answer_from(self, address: &F::Address, port: L4Port, zone: Zone) {
         self.watch.access(Op::WriteRecord, || {
             self.table.write(self.id, |record| {
                 let original = record.key(Side::Original);
                 let Ends { src, sport, .. } = original.ends();
-                let ends = Ends { src: address, dst: src, sport: port, dport: sport };
+                let ends = Ends { src: *address, dst: src, sport: port, dport: sport };
                 record.keys = [original, F::Key::new(ends, original.protocol(), zone)];
             });
         });
     }
 
-    fn answer_to(self, address: F::Address, zone: Zone) {
+    fn answer_to(self, [src, dst]: [&F::Address; 2], port: L4Port, zone: Zone) {
         self.watch.access(Op::WriteRecord, || {
             self.table.write(self.id, |record| {
                 let original = record.key(Side::Original);
-                let Ends { dst, dport, .. } = original.ends();
-                let ends = Ends { src: dst, dst: address, sport: dport, dport: L4Port::new(0) };
+                let ends = Ends { src: *src, dst: *dst, sport: port, dport: L4Port::new(0) };
                 record.keys = [original, F::Key::new(ends, original.protocol(), zone)];
             });
         });
@@ -140,6 +134,12 @@ impl<'a, F: Kept, W: Watch> RecordCell<F> for RecordAt<'a, F, W> {
         });
     }
 
+    fn set_account(self, account: Account) {
+        self.watch.access(Op::WriteRecord, || {
+            self.table.write(self.id, |record| record.meta.account = account);
+        });
+    }
+
     fn expect(self, acknowledgement: u32) {
         self.watch.access(Op::WriteRecord, || {
             self.table.write(self.id, |record| record.meta.expected = acknowledgement);
@@ -156,11 +156,12 @@ impl<'a, F: Kept, W: Watch> RecordCell<F> for RecordAt<'a, F, W> {
     }
 
     fn next(self) -> u32 {
-        self.watch.access(Op::Link, || self.table.read(self.id).meta.next)
+        self.watch.access(Op::Link, || self.table.read(self.id).meta.account.0)
     }
 
     fn link(self, next: u32) {
-        self.watch.access(Op::Link, || self.table.write(self.id, |record| record.meta.next = next));
+        self.watch
+            .access(Op::Link, || self.table.write(self.id, |record| record.meta.account = Account(next)));
     }
 }
 

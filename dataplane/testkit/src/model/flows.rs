@@ -7,10 +7,10 @@ use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use weir_dataplane::FamilySizes;
 use weir_dataplane::flows::{FlowState, SideState, Stored};
+use weir_path::asked::Asked;
 use weir_path::flow::store::{PortSetId, PortSetRef, Room, RoomWord};
 use weir_path::flow::{Ends, Hop, Key, Life, Meta, Phase, RecordId, Side, Stamp, V4, V6};
 use weir_path::layout::FLOWS_A_PORT_SET;
-use weir_path::outbound::Asked;
 use weir_path::tables::Claim;
 use weir_path::time::{Now, Seconds};
 use zerocopy::FromZeros;
@@ -267,7 +267,7 @@ impl<F: Kept> FlowModel<F> {
         while let Some(number) = head.checked_sub(1) {
             count += 1;
             assert!(count <= self.room.records, "the list of free records goes round in a ring");
-            head = self.read(RecordId(number)).meta.next;
+            head = self.read(RecordId(number)).meta.account.0;
         }
         count as usize
     }

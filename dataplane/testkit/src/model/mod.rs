@@ -6,18 +6,20 @@
 mod bucket;
 mod cells;
 mod flows;
+mod guards;
 mod sets;
 mod view;
 pub mod watch;
 mod words;
 
 pub use flows::{FlowModel, Kept};
+pub use guards::{GuardCell, GuardWord};
 pub use view::View;
 pub use watch::{Op, Quiet, Watch};
 pub use words::{EntryAt, RecordAt, Which, WordAt};
 
 use crate::executor::Walk;
-use crate::world::{Change, FlowImage, Flows, Keyed, State, WalkCounters, World};
+use crate::world::{Blocked, Books, Change, FlowImage, Flows, Keyed, State, WalkCounters, World};
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use weir_dataplane::image::{Arena, Image, MAX_IFINDEX, MAX_INTERFACES, Route};
@@ -26,7 +28,9 @@ use weir_path::flow::end::End;
 use weir_path::flow::{RecordId, V4, V6};
 use weir_path::hash::HashKey;
 use weir_path::packet::VlanTag;
-use weir_path::tables::{Connector, Forward, Half, Interface, Listener, NextHopId, Owner, Vip};
+use weir_path::tables::{
+    Connector, Forward, Half, Interface, Listener, NextHopId, Owner, Rates, Tenant, TenantId, Vip,
+};
 use weir_path::time::{Now, Times};
 
 /// All tables.
@@ -48,6 +52,10 @@ pub struct Model {
     datagrams: Cell<u32>,
     opened: Cell<u64>,
     ended: RefCell<BTreeMap<End, u64>>,
+    guards: RefCell<BTreeMap<GuardWord, u64>>,
+    blocked: RefCell<Blocked>,
+    rates: BTreeMap<InterfaceId, Rates>,
+    no_rates: Rates,
     walks: RefCell<BTreeMap<Walk, WalkCounters>>,
     sent: RefCell<BTreeMap<InterfaceId, u64>>,
 }
@@ -63,6 +71,9 @@ struct Configuration {
     arena: Arena,
     /// What an array has under a number that is no connector's.
     no_connector: Connector,
+    tenants: BTreeMap<TenantId, Tenant>,
+    /// The same of a number that is no tenant's.
+    no_tenant: Tenant,
 }
 
 /// A family whose flows are in the model.
@@ -108,6 +119,10 @@ impl Model {
             datagrams: Cell::new(0),
             opened: Cell::new(0),
             ended: RefCell::default(),
+            guards: RefCell::default(),
+            blocked: RefCell::default(),
+            rates: world.rates.clone(),
+            no_rates: Rates::default(),
             walks: RefCell::default(),
             sent: RefCell::default(),
         };
@@ -115,6 +130,7 @@ impl Model {
         model.next_hops.borrow_mut().extend(&world.next_hops);
         world.states().iter().for_each(|flow| model.v4.insert(flow));
         world.states().iter().for_each(|flow| model.v6.insert(flow));
+        model.charge(&Books::of(&world.flows));
         model.apply(&world.image);
         model
     }
@@ -125,6 +141,7 @@ impl Model {
             Change::Apply(image) => self.apply(image),
             Change::Bind(interface) => self.bind(interface),
             Change::SetNow(now) => self.now.set(*now),
+            Change::SetRates(slot, rates) => drop(self.rates.insert(*slot, *rates)),
             Change::EndV4(original) => drop(self.from_nowhere().end_flow::<V4>(original)),
             Change::EndV6(original) => drop(self.from_nowhere().end_flow::<V6>(original)),
             Change::AgeStep => self.from_nowhere().age_step(),
@@ -203,6 +220,8 @@ impl Model {
             walks: self.walks.borrow().clone(),
             next_hops: self.next_hops.borrow().clone(),
             sent: self.sent.borrow().clone(),
+            books: self.books(),
+            blocked: self.blocked.borrow().clone(),
         }
     }
 
@@ -213,7 +232,7 @@ impl Model {
     pub fn write_down(&self, to: &mut impl std::fmt::Write) -> std::fmt::Result {
         self.v4.write_down(to)?;
         self.v6.write_down(to)?;
-        write!(to, "{:?} {:?} {:?}", self.next_hops, self.buckets, self.datagrams)?;
+        write!(to, "{:?} {:?} {:?} {:?}", self.next_hops, self.buckets, self.datagrams, self.guards)?;
         write!(to, "{} {:?} {:?} {:?} {:?}", self.epoch, self.now, self.opened, self.ended, self.walks)
     }
 
@@ -228,6 +247,8 @@ impl Model {
             listeners: image.listeners.clone(),
             arena,
             no_connector: Connector::default(),
+            tenants: image.tenants.clone(),
+            no_tenant: Tenant::default(),
         };
         if let Some(idle) = self.halves.get_mut(Half::of_epoch(next).index() as usize) {
             *idle = written;

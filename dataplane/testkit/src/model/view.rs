@@ -11,14 +11,14 @@ use std::cell::Cell;
 use weir_dataplane::image::{MAX_CONNECTORS, MAX_INTERFACES, Route};
 use weir_path::Reason;
 use weir_path::addr::{IfIndex, InterfaceId, Ip6, Mac, Zone};
+use weir_path::asked::Asked;
 use weir_path::flow::end::{End, end};
 use weir_path::flow::ports::tend;
 use weir_path::flow::room::age;
 use weir_path::flow::store::{Flows, PortSetId, PortSetRef, RecordCell, Room, RoomWord, Word};
-use weir_path::flow::{Counts, Hop, Life, RecordId, Side};
+use weir_path::flow::{Hop, Life, RecordId, Side};
 use weir_path::hash::HashKey;
 use weir_path::layout::{ENDED_IN_A_STEP, LOOKED_AT_IN_A_STEP, NEIGHBOURS_REMEMBERED};
-use weir_path::outbound::Asked;
 use weir_path::packet::VlanTag;
 use weir_path::rate;
 use weir_path::tables::{
@@ -110,7 +110,7 @@ impl<'a, W: Watch> View<'a, W> {
         }
     }
 
-    fn half(&self, half: Half) -> &'a Configuration {
+    pub(super) fn half(&self, half: Half) -> &'a Configuration {
         self.model.half(half)
     }
 }
@@ -191,8 +191,8 @@ impl<W: Watch> Listeners for View<'_, W> {
         self.half(half).arena.cells.get(index as usize).copied()
     }
 
-    fn target(&self, half: Half, index: u32) -> Option<Target> {
-        self.half(half).arena.targets.get(index as usize).copied()
+    fn target(&self, half: Half, index: u32) -> Option<&Target> {
+        self.half(half).arena.targets.get(index as usize)
     }
 }
 
@@ -372,7 +372,7 @@ impl<'a, F: Held, W: Watch> Flows<F> for View<'a, W> {
         self.watch.access(Op::Tell, || self.model.opened.set(self.model.opened.get() + 1));
     }
 
-    fn tell(&self, _: Self::Record, why: End, _: Life, _: &[Counts; 2]) {
+    fn tell(&self, _: Self::Record, why: End, _: Life) {
         self.watch.access(Op::Tell, || {
             *self.model.ended.borrow_mut().entry(why).or_default() += 1;
         });

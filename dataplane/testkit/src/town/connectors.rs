@@ -18,7 +18,7 @@ use crate::world::{FlowImage, SideImage};
 use std::collections::BTreeMap;
 use weir_dataplane::image::{ConnectorImage, Image, Route};
 use weir_path::addr::{Address, InterfaceId, Ip4, Ip6, Mac};
-use weir_path::flow::{Counts, Ends, Hop, Key, Key4, Key6, Phase, PortUse};
+use weir_path::flow::{Account, Counts, Ends, Hop, Key, Key4, Key6, Phase, PortUse};
 use weir_path::tables::{
     Connector, ConnectorId, Delivery, Egress, Interface, NextHopId, Owner, PortBlock, Source, Vip,
 };
@@ -220,7 +220,7 @@ fn of(uplink: Interface, enis: &[(Interface, Ip4)], (first, blocks): (PortBlock,
     };
     let v4 = enis.iter().map(|(eni, address)| source(*eni, address.mapped())).collect();
     let v6 = enis.iter().map(|(eni, address)| source(*eni, sister(*eni, *address))).collect();
-    ConnectorImage { connector, v4, v6 }
+    ConnectorImage { connector, v4, v6, ..ConnectorImage::default() }
 }
 
 /// The IPv6 address beside an IPv4 one.
@@ -292,6 +292,8 @@ pub fn out_flow<A: InTown>(
         shifts: [0; 2],
         port: PortUse::OWN,
         rest: REST,
+        account: Account::NOBODYS,
+        tells_idle: 0,
     }
 }
 

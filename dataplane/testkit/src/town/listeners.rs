@@ -15,7 +15,7 @@ use weir_path::time::Seconds;
 /// The configuration.
 #[must_use]
 pub fn image() -> Image {
-    let target = |slot: InterfaceId, port| Target { slot, port: L4Port::new(port), zero: [0; 2] };
+    let target = |slot: InterfaceId, port| Target::in_slot(slot, L4Port::new(port));
     let [one, two, three] = [SLOT_1, SLOT_2, SLOT_3].map(|slot| slot.egress.id);
     let groups = vec![
         group(vec![target(one, 8_080)]),
