@@ -22,6 +22,7 @@ use tokio::io::unix::AsyncFd;
 use tokio::signal::unix::{SignalKind, signal};
 use weir_dataplane::Tables;
 use weir_dataplane::events::Events;
+use weir_path::flow::event::Event;
 
 /// Targets may be renamed as often as the configuration is reloaded; more often than this nobody looks.
 const NAMES_LAST: Duration = Duration::from_secs(1);
@@ -61,7 +62,7 @@ pub async fn follow(config: &Path, json: bool) -> Result<(), EventsError> {
     let _held = Store::new(&section.state_dir).hold_events()?;
     let (mut terminate, mut interrupt) = (stop(SignalKind::terminate())?, stop(SignalKind::interrupt())?);
     let mut ring = Events::open(&section.pin_dir)?;
-    let fd = watched(&ring)?;
+    let fd = watched(&ring).map_err(failed("wait for events"))?;
     let mut lost = ring.lost()?;
     // Whoever waits for this line misses nothing that ends later.
     tell("following flows that end, until SIGINT or SIGTERM")?;
@@ -86,14 +87,13 @@ fn stop(kind: SignalKind) -> Result<tokio::signal::unix::Signal, EventsError> {
     signal(kind).map_err(failed("listen for signals"))
 }
 
-/// A handle of its own, so that the ring can be read while it is waited for.
+/// A handle of its own, so that a ring can be read while it is waited for.
 #[expect(
     deprecated,
     reason = "it is sound here: an OwnedFd stays open while it is registered; what replaces it is unsafe"
 )]
-fn watched(ring: &Events) -> Result<AsyncFd<OwnedFd>, EventsError> {
-    let copy = ring.as_fd().try_clone_to_owned().map_err(failed("open the ring"))?;
-    AsyncFd::with_interest(copy, Interest::READABLE).map_err(failed("wait for events"))
+pub(crate) fn watched(ring: &impl AsFd) -> io::Result<AsyncFd<OwnedFd>> {
+    AsyncFd::with_interest(ring.as_fd().try_clone_to_owned()?, Interest::READABLE)
 }
 
 fn failed(doing: &'static str) -> impl FnOnce(io::Error) -> EventsError {
@@ -109,7 +109,7 @@ fn write_some(ring: &mut Events, known: &mut Known<'_>, json: bool) -> Result<us
     {
         lines += 1;
         let now = known.tables.now();
-        let names = known.names(event.zones, event.reply.sport);
+        let names = known.names(&event);
         let view = EventView::new(&event, names, now, SystemTime::now());
         let line = if json { serde_json::to_string(&view).map_err(GetError::Json)? } else { view.line() };
         writeln!(out, "{line}").map_err(failed("write an event"))?;
@@ -148,10 +148,14 @@ impl<'a> Known<'a> {
     }
 
     /// The names, looked up again where they may have changed since.
-    fn names(&mut self, [_, serving]: [weir_path::addr::Zone; 2], port: weir_path::addr::L4Port) -> &Names {
+    fn names(&mut self, event: &Event) -> &Names {
+        let [_, serving] = event.zones;
         let is_old = self.since.elapsed() >= NAMES_LAST;
         let epoch = self.tables.epoch().unwrap_or(self.epoch);
-        if is_old && (epoch != self.epoch || self.names.target(serving.number(), port).is_none()) {
+        let has_name = self.names.target(serving, &event.reply).is_some() || !serving.is_binding();
+        let is_known =
+            has_name && (self.names.tenant(event.account).is_some() || event.account.tenant().is_none());
+        if is_old && (epoch != self.epoch || !is_known) {
             // A flow without a name is still one that ended.
             if let Ok(newer) = Source::open(self.config).and_then(|source| source.names()) {
                 self.names.renew(newer);

@@ -5,9 +5,9 @@
 //!                                      └─► compile: desired -> the tables' image ─┘
 //! ```
 //!
-//! [`plan`], [`compile`] and [`pool`] are pure. [`host`] speaks netlink and enters namespaces; [`store`] keeps what must
-//! survive the process; `neighbours` says what programs can't; [`daemon`] is the loop; [`get`] reads the pinned tables and [`events`]
-//! follows the flows that end, beside a dead daemon too.
+//! [`plan`], [`compile`], [`pool`] and [`tenants`] are pure. [`host`] speaks netlink and enters namespaces; [`store`] keeps
+//! what must survive the process; `neighbours` and `resets` say what programs can't; [`daemon`] is the loop; [`get`] reads
+//! the pinned tables and [`events`] follows the flows that end, beside a dead daemon too.
 
 pub mod cli;
 pub mod compile;
@@ -20,4 +20,6 @@ mod neighbours;
 pub mod plan;
 pub mod pool;
 mod ports;
+mod resets;
 pub mod store;
+pub mod tenants;

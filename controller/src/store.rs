@@ -1,11 +1,12 @@
 //! What must survive the process, in one folder: the locks, the last good configuration, the hash key, which slot has
-//! which number, the pool of ENIs, and which MACs devices were told to let in.
+//! which number, the pool of ENIs, the numbers of tenants, and which MACs devices were told to let in.
 //!
 //! Files are replaced whole: written beside, synced, renamed. A crash leaves the old one or the new one.
 
 use crate::config::{Document, parse_hash_key};
 use crate::host::Filter;
 use crate::pool::Pool;
+use crate::tenants::Tenants;
 use nix::fcntl::{Flock, FlockArg};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -22,6 +23,7 @@ const LAST_GOOD: &str = "last-good.toml";
 const HASH_KEY: &str = "hash-key";
 const SLOTS: &str = "slots.json";
 const ENIS: &str = "enis.json";
+const TENANTS: &str = "tenants.json";
 const FILTERS: &str = "filters.json";
 
 /// Why the state folder can't be used.
@@ -204,6 +206,22 @@ impl Store {
         }
     }
 
+    /// Keeps the numbers of tenants; written before anything is charged under them.
+    ///
+    /// # Errors
+    /// [`StoreError::File`].
+    pub fn save_tenants(&self, tenants: &Tenants) -> Result<(), StoreError> {
+        self.write_json(TENANTS, tenants)
+    }
+
+    /// The numbers of tenants that were kept last.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn tenants(&self) -> Result<Tenants, StoreError> {
+        self.read_json(TENANTS)
+    }
+
     /// Keeps which MACs devices were told to let in; written before they are told.
     ///
     /// # Errors
@@ -246,7 +264,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::File`].
     pub fn forget(&self) -> Result<(), StoreError> {
-        for name in [LAST_GOOD, SLOTS, ENIS, FILTERS] {
+        for name in [LAST_GOOD, SLOTS, ENIS, TENANTS, FILTERS] {
             let path = self.path(name);
             match fs::remove_file(&path) {
                 Err(source) if source.kind() != io::ErrorKind::NotFound => {

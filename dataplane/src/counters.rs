@@ -45,6 +45,8 @@ pub struct Counters {
     pub ended: BTreeMap<End, u64>,
     /// Flows that ended without being told, because nobody read fast enough.
     pub events_lost: u64,
+    /// Flows that were silent for too long, and whose ends nobody told at once, because the daemon did not read fast enough.
+    pub signals_lost: u64,
 }
 
 pub(crate) fn read_ends(ended: &TypedMap<u32, u64>) -> Result<BTreeMap<End, u64>, Error> {

@@ -258,7 +258,8 @@ impl Tables {
         let ended = counters::read_ends(&self.ended)?;
         let events_lost = self.events_lost()?;
         let opened = self.ended.sum(layout::FLOWS_OPENED)?;
-        Ok(Counters { hooks, sent, opened, ended, events_lost })
+        let signals_lost = self.ended.sum(layout::SIGNALS_LOST)?;
+        Ok(Counters { hooks, sent, opened, ended, events_lost, signals_lost })
     }
 
     /// Empties everything: interfaces, what they may answer, flows, datagrams, counters, and both halves of the

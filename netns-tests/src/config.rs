@@ -63,6 +63,8 @@ pub struct Service {
     pub idle_timeout_s: Option<u16>,
     /// Whether all that one client's address sends goes to one sandbox.
     pub is_sticky: bool,
+    /// Whether both ends of a connection are told when it was silent for too long, and not only who sends next.
+    pub tells_both_ends: bool,
 }
 
 impl Service {
@@ -90,6 +92,7 @@ impl Service {
             sandboxes,
             idle_timeout_s: None,
             is_sticky: false,
+            tells_both_ends: false,
         }
     }
 
@@ -223,10 +226,11 @@ impl Service {
         let port = if self.port == ANY_PORT { "\"any\"".to_owned() } else { self.port.to_string() };
         let protocol = self.protocol.name();
         let idle = self.idle_timeout_s.map(|seconds| format!("idle_timeout = {seconds}\n"));
+        let on_idle = if self.tells_both_ends { "on_idle = \"both_ends\"\n" } else { "" };
         self.group_toml(bed)
             + &format!(
                 "\n[[listener]]\nname = \"{name}\"\nvpc = \"prod\"\naddress = \"{address}\"\nport = {port}\n\
-             protocol = \"{protocol}\"\ntarget_group = \"{name}\"\n{}",
+             protocol = \"{protocol}\"\ntarget_group = \"{name}\"\n{}{on_idle}",
                 idle.unwrap_or_default()
             )
     }

@@ -1,7 +1,7 @@
 //! The pool's side of the image: whose addresses are whose, what connectors' flows leave from, and the routes of VPCs.
 
-use super::Numbers;
-use crate::config::{Config, ConnectorKey, EniKind, Family, Subnet, UdpMapping};
+use super::{Numbers, rules};
+use crate::config::{Config, ConnectorKey, EniKind, Family, OnIdle, Subnet, UdpMapping};
 use crate::pool::{Entry, Facts, FreePorts, Pool};
 use std::collections::{BTreeMap, BTreeSet};
 use weir_dataplane::image::{ConnectorImage, Route};
@@ -47,17 +47,27 @@ pub(super) fn compile(
     let connectors = config.connectors.iter().filter_map(|it| Some((it, in_pool(&it.key)?)));
     let image = connectors.map(|(connector, entry)| {
         let settings = connector.settings;
+        let [rules_out, rules_in] = match rules::of_connector(connector, &config.security_groups) {
+            Some(rules) => rules.map(Some),
+            None => [None, None],
+        };
         let image = ConnectorImage {
             connector: Connector {
                 zone: connector.zone,
+                tenant: numbers.tenants.get(&entry.key.tenant).copied().unwrap_or_default(),
+                groups: rules::groups(connector),
                 tcp_idle: settings.tcp_idle,
                 udp_idle: settings.udp_idle,
                 rest: settings.rest,
                 maps_udp: u8::from(entry.key.udp_mapping == UdpMapping::EndpointIndependent),
+                tells_idle: u8::from(settings.on_idle == OnIdle::BothEnds),
+                has_services: u8::from(!connector.services.is_empty()),
                 ..Connector::default()
             },
             v4: sources(entry, Family::V4, &subnets, facts, numbers),
             v6: sources(entry, Family::V6, &subnets, facts, numbers),
+            rules_out,
+            rules_in,
         };
         (entry.id, image)
     });

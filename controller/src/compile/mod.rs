@@ -3,14 +3,21 @@
 
 mod connectors;
 pub mod maglev;
+pub mod rulebook;
+pub(crate) mod rules;
+mod services;
 
-use crate::config::{Config, Listener, SlotName, Stickiness, TargetGroup, Transport};
+use crate::config::{
+    Config, Listener, OnIdle, Place, SlotName, Stickiness, TargetGroup, Tenant as TenantSection, Transport,
+};
 use crate::pool::{EniId, Facts, Pool};
 use std::collections::{BTreeMap, BTreeSet};
 use weir_dataplane::image::{GroupImage, Image};
 use weir_path::addr::{Address, InterfaceId};
 use weir_path::hash::HashKey;
-use weir_path::tables::{Forward, GroupId, Listener as Heard, MAX_SHARES, Share, Target, Vip};
+use weir_path::tables::{
+    ConnectorId, Forward, GroupId, Listener as Heard, MAX_SHARES, Share, Target, Tenant, TenantId, Vip,
+};
 
 /// The numbers that the plan gave to what is there.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -21,6 +28,8 @@ pub struct Numbers {
     pub uplinks: BTreeMap<usize, InterfaceId>,
     /// Those of ENIs.
     pub enis: BTreeMap<EniId, InterfaceId>,
+    /// Those of tenants, by their names.
+    pub tenants: BTreeMap<String, TenantId>,
 }
 
 /// The tables for `config` and what the pool has for it. What has no number is left out: its device is not there.
@@ -37,6 +46,10 @@ pub fn compile(config: &Config, hash_key: HashKey, pool: &Pool, facts: &Facts, n
     }
     listeners.extend(fragments(&listeners));
     let vips = listeners.keys().map(|heard| heard.vip).chain(own_addresses(config)).collect();
+    let groups = config.groups.iter().map(|group| compile_group(group, config, pool, &numbers.slots));
+    let mut groups: Vec<GroupImage> = groups.collect();
+    // Where services listen is nobody's address: they come after the VIPs.
+    services::compile(config, pool, &mut listeners, &mut groups);
     Image {
         hash_key,
         times: config.timeouts.times,
@@ -45,8 +58,19 @@ pub fn compile(config: &Config, hash_key: HashKey, pool: &Pool, facts: &Facts, n
         routes: connectors::routes(config),
         vips,
         listeners,
-        groups: config.groups.iter().map(|group| compile_group(group, &numbers.slots)).collect(),
+        tenants: config.tenants.iter().filter_map(|it| tenant(it, numbers)).collect(),
+        groups,
     }
+}
+
+fn tenant(tenant: &TenantSection, numbers: &Numbers) -> Option<(TenantId, Tenant)> {
+    let id = numbers.tenants.get(&tenant.name.value)?;
+    Some((*id, Tenant { all: tenant.all, each: tenant.each }))
+}
+
+/// The number of the connector at this place of the configuration.
+fn connector_id(place: usize, config: &Config, pool: &Pool) -> Option<ConnectorId> {
+    Some(pool.entry(&config.connectors.get(place)?.key)?.id)
 }
 
 fn vip_of(listener: &Listener) -> Vip {
@@ -80,7 +104,7 @@ fn forward(listener: &Listener, transport: Transport, config: &Config) -> Forwar
         shares,
         idle: listener.idle(transport, &config.timeouts),
         is_sticky: u8::from(is_sticky),
-        zero: 0,
+        tells_idle: u8::from(listener.on_idle == OnIdle::BothEnds),
     }
 }
 
@@ -100,13 +124,23 @@ fn fragments(listeners: &BTreeMap<Heard, Forward>) -> Vec<(Heard, Forward)> {
     agreed.collect()
 }
 
-fn compile_group(group: &TargetGroup, slots: &BTreeMap<SlotName, InterfaceId>) -> GroupImage {
+fn compile_group(
+    group: &TargetGroup,
+    config: &Config,
+    pool: &Pool,
+    slots: &BTreeMap<SlotName, InterfaceId>,
+) -> GroupImage {
+    let by = group.connector.and_then(|place| connector_id(place, config, pool));
     let mut image = GroupImage::default();
     let mut names = Vec::new();
     for target in &group.targets {
-        if let Some(slot) = slots.get(&target.slot.value) {
-            let port = target.port.unwrap_or(Heard::ANY_PORT);
-            image.targets.push(Target { slot: *slot, port, zero: [0; 2] });
+        let port = target.port.unwrap_or(Heard::ANY_PORT);
+        let compiled = match &target.place {
+            Place::Slot(slot) => slots.get(&slot.value).map(|slot| Target::in_slot(*slot, port)),
+            Place::Address(address) => by.map(|by| Target::at(address.value, port, by)),
+        };
+        if let Some(compiled) = compiled {
+            image.targets.push(compiled);
             names.push(target.name.value.as_str());
         }
     }
@@ -249,7 +283,7 @@ mod tests {
     fn slots(present: &[&str]) -> BTreeMap<SlotName, InterfaceId> {
         let config = config(SMALL);
         let targets = config.groups.iter().flat_map(|group| &group.targets);
-        let slots = targets.map(|target| target.slot.value.clone());
+        let slots = targets.filter_map(|target| Some(target.place.slot()?.value.clone()));
         slots
             .filter(|slot| present.contains(&slot.to_string().as_str()))
             .enumerate()

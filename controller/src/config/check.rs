@@ -4,7 +4,9 @@ use super::draft::Draft;
 use super::model::{At, Config, Vpc};
 use super::problem::Problem;
 use super::reader::{Problems, nearest, one_of};
-use super::{connectors, groups, listeners, maxima, routes, sandbox, subnets, uplinks};
+use super::{
+    connectors, groups, listeners, maxima, routes, sandbox, security, slots, subnets, tenants, uplinks,
+};
 use miette::SourceSpan;
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,6 +15,7 @@ use weir_path::addr::Zone;
 /// The configuration, where nothing is wrong with it; what is wrong is added to `problems`.
 pub(crate) fn check(draft: &Draft, problems: &mut Problems) -> Option<Config> {
     sandbox::check(&draft.sandbox, problems);
+    let tenants = tenants::check(draft, problems);
     let vpcs = check_vpcs(draft, problems);
     let zones: BTreeMap<&str, Zone> = vpcs.iter().map(|vpc| (vpc.name.value.as_str(), vpc.zone)).collect();
     let uplinks = uplinks::check(draft, &zones, problems);
@@ -20,19 +23,30 @@ pub(crate) fn check(draft: &Draft, problems: &mut Problems) -> Option<Config> {
     let groups = groups::check(draft, problems);
     let listeners = listeners::check(draft, &zones, problems);
     let subnets = subnets::check(draft, &zones, problems);
-    let connectors = connectors::check(draft, &subnets, problems);
-    let slots = connectors::check_slots(draft, &connectors, problems);
-    maxima::check(draft, &connectors, &slots, problems);
+    let security_groups = security::check(draft, &zones, problems);
+    let known = security::Groups::new(draft, &zones);
+    let connectors = connectors::check(draft, &subnets, &known, problems);
+    groups::check_reachable(&groups, &listeners, &connectors, draft, problems);
+    let slots = slots::check(draft, &connectors, problems);
+    let parts = maxima::Parts {
+        groups: &groups,
+        security_groups: &security_groups,
+        connectors: &connectors,
+        slots: &slots,
+    };
+    maxima::check(draft, &parts, problems);
     Some(Config {
         dataplane: draft.dataplane.clone(),
         timeouts: draft.timeouts,
         answers: draft.answers,
         sandbox: draft.sandbox.values,
+        tenants: all(tenants)?,
         vpcs,
         uplinks: all(uplinks)?,
         groups: all(groups)?,
         listeners: all(listeners)?,
         subnets: all(subnets)?,
+        security_groups: all(security_groups)?,
         connectors: all(connectors)?,
         slots: all(slots)?,
     })
@@ -105,7 +119,10 @@ fn check_vpcs(draft: &Draft, problems: &mut Problems) -> Vec<Vpc> {
             );
         }
         let routes = routes::check(vpc, draft, problems);
-        vpcs.push(Vpc { name: name.clone(), zone, routes });
+        if let Some(tenant) = &vpc.tenant {
+            tenants::check_known(tenant, draft, problems);
+        }
+        vpcs.push(Vpc { name: name.clone(), zone, tenant: vpc.tenant.clone(), routes });
     }
     vpcs
 }

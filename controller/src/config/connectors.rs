@@ -1,18 +1,18 @@
-//! `[[connector]]` and `[[slot]]`: read, which subnets and which ENIs each has, and which slots have it.
+//! `[[connector]]`: read, and which subnets, ENIs and security groups each has.
 
-use super::check::{unique, unknown};
+use super::check::{all, unique, unknown};
 use super::draft::Draft;
 use super::model::{
-    Addresses, At, Connector, ConnectorKey, ConnectorSettings, EniKind, EniMac, Family, SlotBinding,
-    SlotName, Subnet, UdpMapping,
+    Addresses, At, Connector, ConnectorKey, ConnectorSettings, EniKind, EniMac, Family, OnIdle, Subnet,
+    UdpMapping,
 };
 use super::problem::Problem;
 use super::reader::{Problems, Section};
-use super::{timeouts, values};
-use miette::SourceSpan;
+use super::security::{self, Groups};
+use super::services::{self, ServiceDraft};
+use super::{tenants, timeouts, values};
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
 use std::time::Duration;
 use weir_dataplane::image::MAX_SOURCES_IN_CONNECTOR;
 use weir_path::packet::VlanTag;
@@ -32,19 +32,16 @@ const MOST_IDLE_RECLAIM: u32 = 365 * 24 * 60 * 60;
 
 pub(crate) struct ConnectorDraft {
     pub(crate) name: Option<At<String>>,
-    tenant: Option<At<String>>,
+    pub(super) tenant: Option<At<String>>,
     subnets: Option<At<Vec<At<String>>>>,
     addresses: Option<At<Addresses>>,
     enis: EniKind,
     mac: EniMac,
     udp_mapping: UdpMapping,
+    /// `None` where one of them is wrong.
+    security_groups: Option<Vec<At<String>>>,
+    pub(super) services: Vec<ServiceDraft>,
     settings: ConnectorSettings,
-}
-
-pub(crate) struct SlotDraft {
-    pub(crate) netns: Option<At<PathBuf>>,
-    pub(crate) interface: Option<At<String>>,
-    connector: Option<At<String>>,
 }
 
 // ---- each by itself ----
@@ -63,13 +60,9 @@ pub(super) fn read(mut section: Section<'_>, problems: &mut Problems) -> Connect
         refuse_for_host(&mut section, problems);
     }
     let mac = section.optional(problems, "mac", |it| values::choice(it, "choice of MAC", &EniMac::NAMES));
+    let security_groups = security::read_names(&mut section, problems);
     let settings = read_settings(&mut section, problems);
-    section.refuse(
-        problems,
-        "security_groups",
-        "security groups come with a later release, and a connector without them is not filtered",
-        "remove the line, and filter in the VPC or in the sandbox meanwhile",
-    );
+    let services = section.sections(problems, "service", "[[connector.service]]");
     section.finish(problems);
     ConnectorDraft {
         name,
@@ -79,6 +72,8 @@ pub(super) fn read(mut section: Section<'_>, problems: &mut Problems) -> Connect
         enis,
         mac: mac.map(|it| it.value).unwrap_or_default(),
         udp_mapping: mapping.map(|it| it.value).unwrap_or_default(),
+        security_groups,
+        services: services.into_iter().map(|it| services::read(it, problems)).collect(),
         settings,
     }
 }
@@ -116,6 +111,30 @@ fn read_subnets(section: &mut Section<'_>, problems: &mut Problems) -> Option<At
 }
 
 fn read_settings(section: &mut Section<'_>, problems: &mut Problems) -> ConnectorSettings {
+    let (addresses_per_eni, min_enis, max_enis) = read_counts(section, problems);
+    let tcp_idle = section.optional(problems, "tcp_idle", timeouts::idle);
+    let udp_idle = section.optional(problems, "udp_idle", timeouts::idle);
+    let rest = section.optional(problems, "rest", timeouts::rest);
+    let idle_reclaim = section.optional(problems, "idle_reclaim", |it| {
+        values::number_of(it, "seconds", LEAST_IDLE_RECLAIM, MOST_IDLE_RECLAIM)
+    });
+    let on_idle = section.optional(problems, "on_idle", timeouts::on_idle);
+    let rejudge = section.optional(problems, "rejudge", values::truth);
+    ConnectorSettings {
+        addresses_per_eni,
+        min_enis,
+        max_enis,
+        tcp_idle: tcp_idle.map_or(IDLE, |it| it.value),
+        udp_idle: udp_idle.map_or(IDLE, |it| it.value),
+        rest: rest.map_or(REST, |it| it.value),
+        idle_reclaim: Duration::from_secs(idle_reclaim.map_or(IDLE_RECLAIM, |it| it.value).into()),
+        on_idle: on_idle.map_or(OnIdle::default(), |it| it.value),
+        rejudge: rejudge.is_some_and(|it| it.value),
+    }
+}
+
+/// How many addresses an ENI has, and the fewest and the most ENIs.
+fn read_counts(section: &mut Section<'_>, problems: &mut Problems) -> (u32, u32, u32) {
     const MOST: u32 = MAX_SOURCES_IN_CONNECTOR;
     let per_eni = section.optional(problems, "addresses_per_eni", |it| {
         values::number_of(it, "addresses", 1, MOST_ADDRESSES_OF_AN_ENI)
@@ -147,29 +166,7 @@ fn read_settings(section: &mut Section<'_>, problems: &mut Problems) -> Connecto
         );
         problems.add(Problem::new(at, message, "too many", help));
     }
-    let tcp_idle = section.optional(problems, "tcp_idle", timeouts::idle);
-    let udp_idle = section.optional(problems, "udp_idle", timeouts::idle);
-    let rest = section.optional(problems, "rest", timeouts::rest);
-    let idle_reclaim = section.optional(problems, "idle_reclaim", |it| {
-        values::number_of(it, "seconds", LEAST_IDLE_RECLAIM, MOST_IDLE_RECLAIM)
-    });
-    ConnectorSettings {
-        addresses_per_eni,
-        min_enis,
-        max_enis,
-        tcp_idle: tcp_idle.map_or(IDLE, |it| it.value),
-        udp_idle: udp_idle.map_or(IDLE, |it| it.value),
-        rest: rest.map_or(REST, |it| it.value),
-        idle_reclaim: Duration::from_secs(idle_reclaim.map_or(IDLE_RECLAIM, |it| it.value).into()),
-    }
-}
-
-pub(super) fn read_slot(mut section: Section<'_>, problems: &mut Problems) -> SlotDraft {
-    let netns = section.optional(problems, "netns", values::netns);
-    let interface = section.required(problems, "interface", "\"eth0\"", values::interface);
-    let connector = section.required(problems, "connector", "\"web-fn\"", values::name);
-    section.finish(problems);
-    SlotDraft { netns, interface, connector }
+    (addresses_per_eni, min_enis, max_enis)
 }
 
 // ---- together ----
@@ -178,6 +175,7 @@ pub(super) fn read_slot(mut section: Section<'_>, problems: &mut Problems) -> Sl
 pub(super) fn check(
     draft: &Draft,
     subnets: &[Option<Subnet>],
+    groups: &Groups<'_>,
     problems: &mut Problems,
 ) -> Vec<Option<Connector>> {
     unique(problems, "connector", draft.connectors.iter().filter_map(|it| it.name.as_ref()));
@@ -188,17 +186,15 @@ pub(super) fn check(
         .zip(subnets)
         .filter_map(|(draft, subnet)| Some((draft.name.as_ref()?.value.as_str(), subnet.as_ref())))
         .collect();
-    let mut first: BTreeMap<ConnectorKey, (ConnectorSettings, At<String>)> = BTreeMap::new();
-    let mut connectors = Vec::new();
-    for connector in &draft.connectors {
-        let checked = check_connector(connector, &named, draft, problems);
-        if let Some(checked) = &checked {
-            match first.entry(checked.key.clone()) {
-                Entry::Vacant(free) => drop(free.insert((checked.settings, checked.name.clone()))),
-                Entry::Occupied(other) => problems.extend(unlike(checked, other.get())),
-            }
+    let checked = draft.connectors.iter().map(|it| check_connector(it, &named, groups, draft, problems));
+    let mut connectors: Vec<_> = checked.collect();
+    services::check(draft, &mut connectors, problems);
+    let mut first: BTreeMap<&ConnectorKey, &Connector> = BTreeMap::new();
+    for checked in connectors.iter().flatten() {
+        match first.entry(&checked.key) {
+            Entry::Vacant(free) => drop(free.insert(checked)),
+            Entry::Occupied(other) => problems.extend(unlike(checked, other.get())),
         }
-        connectors.push(checked);
     }
     connectors
 }
@@ -206,9 +202,13 @@ pub(super) fn check(
 fn check_connector(
     connector: &ConnectorDraft,
     named: &BTreeMap<&str, Option<&Subnet>>,
+    groups: &Groups<'_>,
     draft: &Draft,
     problems: &mut Problems,
 ) -> Option<Connector> {
+    if let Some(tenant) = &connector.tenant {
+        tenants::check_known(tenant, draft, problems);
+    }
     let names = &connector.subnets.as_ref()?.value;
     let known: BTreeSet<&str> = named.keys().copied().collect();
     for name in names.iter().filter(|name| !known.contains(name.value.as_str())) {
@@ -232,21 +232,49 @@ fn check_connector(
     if connector.enis == EniKind::Host {
         problems.extend(tagged(&found, draft));
     }
-    let subnets: BTreeSet<_> = names.iter().map(|name| name.value.clone()).collect();
+    problems.extend(owned(connector, &first.vpc, draft));
+    let names_of_groups = connector.security_groups.as_ref()?;
+    let found = names_of_groups.iter().map(|name| groups.find(name, &first.vpc, problems));
+    // All of them are looked at, so that every mistake is found.
+    let mut security_groups: Vec<usize> = all(found.collect())?;
+    security_groups.sort_unstable();
     Some(Connector {
         name: connector.name.clone()?,
         key: ConnectorKey {
             tenant: connector.tenant.as_ref()?.value.clone(),
             vpc: first.vpc.clone(),
-            subnets: subnets.into_iter().collect(),
+            subnets: in_order(names),
             addresses,
             enis: connector.enis,
             mac: connector.mac,
             udp_mapping: connector.udp_mapping,
+            security_groups: in_order(names_of_groups),
         },
         zone: first.zone,
+        security_groups,
+        services: Vec::new(),
         settings: connector.settings,
     })
+}
+
+/// Names in order, each once.
+fn in_order(names: &[At<String>]) -> Vec<String> {
+    let names: BTreeSet<_> = names.iter().map(|name| name.value.clone()).collect();
+    names.into_iter().collect()
+}
+
+/// The complaint about a connector into the VPC of another tenant.
+fn owned(connector: &ConnectorDraft, vpc: &str, draft: &Draft) -> Option<Problem> {
+    let asks = connector.tenant.as_ref()?;
+    let vpc = draft.vpcs.iter().find(|it| it.name.as_ref().is_some_and(|name| name.value == vpc))?;
+    let (name, owner) = (vpc.name.as_ref()?, vpc.tenant.as_ref()?);
+    if owner.value == asks.value {
+        return None;
+    }
+    let message = format!("VPC \"{}\" is tenant \"{}\"'s, not \"{}\"'s", name.value, owner.value, asks.value);
+    let help =
+        "name subnets of a VPC of this tenant, or remove `tenant` from the [[vpc]], which lets everybody in";
+    Some(Problem::new(asks.at, message, "another tenant", help).and_at(owner.at, "whose it is"))
 }
 
 /// What is asked for, which all subnets must have; where nothing is, what they all have.
@@ -298,77 +326,18 @@ fn tagged(subnets: &[(&At<String>, &Subnet)], draft: &Draft) -> Option<Problem> 
 }
 
 /// The complaint about two connectors that share their ENIs, and want different things of them.
-fn unlike(second: &Connector, (settings, first): &(ConnectorSettings, At<String>)) -> Option<Problem> {
-    if second.settings == *settings {
+fn unlike(second: &Connector, first: &Connector) -> Option<Problem> {
+    let is_like = second.services.len() == first.services.len()
+        && second.services.iter().zip(&first.services).all(|(it, other)| it.is_like(other));
+    if second.settings == first.settings && is_like {
         return None;
     }
-    Some(
-        Problem::new(
-            second.name.at,
-            format!(
-                "connectors \"{}\" and \"{}\" share their ENIs, but want different ones",
-                first.value, second.name.value
-            ),
-            "the second one",
-            "write the same numbers of ENIs and addresses, and the same times, in both; or another `tenant`, other \
-             `subnets` or `addresses`: these make ENIs its own",
-        )
-        .and_at(first.at, "the first one"),
-    )
-}
-
-/// The slots' bindings, as far as each is right by itself.
-pub(super) fn check_slots(
-    draft: &Draft,
-    connectors: &[Option<Connector>],
-    problems: &mut Problems,
-) -> Vec<Option<SlotBinding>> {
-    let names = draft.connectors.iter().enumerate();
-    let places: BTreeMap<&str, usize> =
-        names.filter_map(|(place, it)| Some((it.name.as_ref()?.value.as_str(), place))).collect();
-    let mut seen: BTreeMap<SlotName, SourceSpan> = BTreeMap::new();
-    let mut bindings = Vec::new();
-    for slot in &draft.slots {
-        let (Some(interface), Some(name)) = (&slot.interface, &slot.connector) else {
-            bindings.push(None);
-            continue;
-        };
-        let netns = slot.netns.as_ref().map(|netns| netns.value.clone());
-        let slot = interface.clone().map(|interface| SlotName { netns, interface });
-        match seen.entry(slot.value.clone()) {
-            Entry::Vacant(free) => drop(free.insert(slot.at)),
-            Entry::Occupied(first) => problems.add(
-                Problem::new(
-                    slot.at,
-                    format!("slot {} has two connectors", slot.value),
-                    "the second [[slot]]",
-                    "remove one of the two: a slot has one connector",
-                )
-                .and_at(*first.get(), "the first [[slot]]"),
-            ),
-        }
-        let Some(place) = places.get(name.value.as_str()).copied() else {
-            problems.add(unknown(name, "connector", "[[connector]]", &places.keys().copied().collect()));
-            bindings.push(None);
-            continue;
-        };
-        let connector = connectors.get(place).and_then(Option::as_ref);
-        problems.extend(connector.and_then(|it| without_v6(name, it, draft)));
-        bindings.push(Some(SlotBinding { slot, connector: place }));
-    }
-    bindings
-}
-
-/// The complaint about a connector by IPv6 for sandboxes that have none.
-fn without_v6(name: &At<String>, connector: &Connector, draft: &Draft) -> Option<Problem> {
-    let wants_v6 = connector.key.addresses.families().contains(&Family::V6);
-    if !wants_v6 || draft.sandbox.address6.is_some() || draft.sandbox.has_bad_v6 {
-        return None;
-    }
-    Some(Problem::new(
-        name.at,
-        format!("connector \"{}\" has IPv6 addresses, but sandboxes have none", name.value),
-        "nobody could use them",
-        "add `address6` and `gateway6` to [sandbox], or write `addresses = \"ipv4\"` in the connector",
-    ))
+    let (first, second) = (&first.name, &second.name);
+    let message = format!(
+        "connectors \"{}\" and \"{}\" share their ENIs, but want different ones",
+        first.value, second.value
+    );
+    let help = "write the same numbers of ENIs and addresses, the same times, `on_idle`, `rejudge` and services in both; or \
+                another `tenant`, other `subnets`, `addresses` or `security_groups`: these make ENIs its own";
+    Some(Problem::new(second.at, message, "the second one", help).and_at(first.at, "the first one"))
 }

@@ -2,16 +2,23 @@
 //!
 //! A field is `None` where it was wrong or missing, which has been reported then; checks go on with the rest.
 
-use super::connectors::{ConnectorDraft, SlotDraft};
+use super::connectors::ConnectorDraft;
 use super::groups::GroupDraft;
 use super::listeners::ListenerDraft;
 use super::model::{Answers, At, DataplaneSection, Sandbox, Sandbox6, Timeouts};
 use super::reader::{Problems, Section, spanned};
 use super::routes::RouteDraft;
+use super::security::{PrefixListDraft, SecurityGroupDraft};
+use super::slots::SlotDraft;
 use super::subnets::SubnetDraft;
+use super::tenants::TenantDraft;
 use super::uplinks::UplinkDraft;
-use super::{answers, connectors, dataplane, groups, listeners, routes, subnets, timeouts, uplinks, values};
+use super::{
+    answers, connectors, dataplane, groups, listeners, routes, security, slots, subnets, tenants, timeouts,
+    uplinks, values,
+};
 use miette::SourceSpan;
+use std::collections::BTreeMap;
 use toml::Spanned;
 use toml::de::DeTable;
 use weir_path::addr::{Ip4, Ip6, Mac};
@@ -36,11 +43,14 @@ pub(crate) struct Draft {
     pub(crate) timeouts: Timeouts,
     pub(crate) answers: Answers,
     pub(crate) sandbox: SandboxDraft,
+    pub(crate) tenants: Vec<TenantDraft>,
     pub(crate) vpcs: Vec<VpcDraft>,
     pub(crate) uplinks: Vec<UplinkDraft>,
     pub(crate) groups: Vec<GroupDraft>,
     pub(crate) listeners: Vec<ListenerDraft>,
     pub(crate) subnets: Vec<SubnetDraft>,
+    pub(crate) prefix_lists: Vec<PrefixListDraft>,
+    pub(crate) security_groups: Vec<SecurityGroupDraft>,
     pub(crate) connectors: Vec<ConnectorDraft>,
     pub(crate) slots: Vec<SlotDraft>,
 }
@@ -62,6 +72,7 @@ impl Default for SandboxDraft {
 
 pub(crate) struct VpcDraft {
     pub(crate) name: Option<At<String>>,
+    pub(crate) tenant: Option<At<String>>,
     pub(crate) routes: Vec<RouteDraft>,
 }
 
@@ -73,11 +84,14 @@ impl Draft {
         let timeouts = file.section(problems, "timeouts", "[timeouts]");
         let answers = file.section(problems, "answers", "[answers]");
         let sandbox = file.section(problems, "sandbox", "[sandbox]");
+        let tenants = file.sections(problems, "tenant", "[[tenant]]");
         let vpcs = file.sections(problems, "vpc", "[[vpc]]");
         let uplinks = file.sections(problems, "uplink", "[[uplink]]");
         let groups = file.sections(problems, "target_group", "[[target_group]]");
         let listeners = file.sections(problems, "listener", "[[listener]]");
         let subnets = file.sections(problems, "subnet", "[[subnet]]");
+        let lists = file.sections(problems, "prefix_list", "[[prefix_list]]");
+        let security_groups = file.sections(problems, "security_group", "[[security_group]]");
         let connectors = file.sections(problems, "connector", "[[connector]]");
         let slots = file.sections(problems, "slot", "[[slot]]");
         file.finish(problems);
@@ -87,14 +101,30 @@ impl Draft {
             timeouts: timeouts.map(|it| timeouts::read(it, problems)).unwrap_or_default(),
             answers: answers.map(|it| answers::read(it, problems)).unwrap_or_default(),
             sandbox: sandbox.map(|it| read_sandbox(it, problems)).unwrap_or_default(),
+            tenants: tenants.into_iter().map(|it| tenants::read(it, problems)).collect(),
             vpcs: vpcs.into_iter().map(|it| read_vpc(it, problems)).collect(),
             uplinks: uplinks.into_iter().map(|it| uplinks::read(it, problems)).collect(),
             groups: groups.into_iter().map(|it| groups::read(it, problems)).collect(),
             listeners: listeners.into_iter().map(|it| listeners::read(it, problems)).collect(),
             subnets: subnets.into_iter().map(|it| subnets::read(it, problems)).collect(),
+            prefix_lists: lists.into_iter().map(|it| security::read_list(it, problems)).collect(),
+            security_groups: security_groups.into_iter().map(|it| security::read(it, problems)).collect(),
             connectors: connectors.into_iter().map(|it| connectors::read(it, problems)).collect(),
-            slots: slots.into_iter().map(|it| connectors::read_slot(it, problems)).collect(),
+            slots: slots.into_iter().map(|it| slots::read(it, problems)).collect(),
         }
+    }
+
+    /// Where each connector is in the file.
+    pub(crate) fn connector_places(&self) -> BTreeMap<&str, usize> {
+        let connectors = self.connectors.iter().enumerate();
+        connectors.filter_map(|(place, it)| Some((it.name.as_ref()?.value.as_str(), place))).collect()
+    }
+}
+
+impl SandboxDraft {
+    /// Whether sandboxes have IPv6 addresses, as far as can be told.
+    pub(crate) const fn has_v6(&self) -> bool {
+        self.address6.is_some() || self.gateway6.is_some() || self.has_bad_v6
     }
 }
 
@@ -128,7 +158,8 @@ fn read_sandbox(mut section: Section<'_>, problems: &mut Problems) -> SandboxDra
 
 fn read_vpc(mut section: Section<'_>, problems: &mut Problems) -> VpcDraft {
     let name = section.required(problems, "name", "\"prod\"", values::name);
+    let tenant = section.optional(problems, "tenant", values::name);
     let routes = section.sections(problems, "route", "[[vpc.route]]");
     section.finish(problems);
-    VpcDraft { name, routes: routes.into_iter().map(|it| routes::read(it, problems)).collect() }
+    VpcDraft { name, tenant, routes: routes.into_iter().map(|it| routes::read(it, problems)).collect() }
 }

@@ -2,7 +2,7 @@
 
 use super::check::{known_vpc, repeated, unique, unknown};
 use super::draft::Draft;
-use super::model::{At, Listener, Protocol, Share, Transport};
+use super::model::{At, Listener, OnIdle, Protocol, Share, Transport};
 use super::problem::Problem;
 use super::reader::{Problems, Section};
 use super::uplinks::UplinkDraft;
@@ -30,6 +30,7 @@ pub(crate) struct ListenerDraft {
     /// `None` where one of them is wrong, or there is none.
     shares: Option<Vec<ShareDraft>>,
     idle: Option<At<Seconds>>,
+    on_idle: OnIdle,
 }
 
 struct ShareDraft {
@@ -48,8 +49,10 @@ pub(super) fn read(mut section: Section<'_>, problems: &mut Problems) -> Listene
     let protocol = section.required(problems, "protocol", "\"tcp\"", values::protocol);
     let shares = read_shares(&mut section, problems);
     let idle = section.optional(problems, "idle_timeout", timeouts::idle);
+    let on_idle = section.optional(problems, "on_idle", timeouts::on_idle);
     section.finish(problems);
-    ListenerDraft { at, name, vpc, address, port, protocol, shares, idle }
+    let on_idle = on_idle.map_or(OnIdle::default(), |it| it.value);
+    ListenerDraft { at, name, vpc, address, port, protocol, shares, idle, on_idle }
 }
 
 /// One group, or a list of some with weights.
@@ -140,7 +143,7 @@ pub(super) fn check(
     let mut seen = BTreeMap::new();
     let mut listeners = Vec::new();
     for listener in &draft.listeners {
-        sandbox::check_vip(listener, &draft.sandbox, problems);
+        sandbox::check_vip(listener, is_served_by_sandboxes(listener, draft), &draft.sandbox, problems);
         let zone = listener.vpc.as_ref().and_then(|vpc| known_vpc(vpc, zones, problems));
         check_reachable(listener, draft, zone, problems);
         let shares = check_shares(listener, &groups, problems);
@@ -151,6 +154,15 @@ pub(super) fn check(
         listeners.push(checked);
     }
     listeners
+}
+
+/// Whether some of its groups has targets in slots, or may have.
+fn is_served_by_sandboxes(listener: &ListenerDraft, draft: &Draft) -> bool {
+    let group = |name: &At<String>| {
+        draft.groups.iter().find(|group| group.name.as_ref().is_some_and(|it| it.value == name.value))
+    };
+    let mut shares = listener.shares.iter().flatten();
+    listener.shares.is_none() || shares.any(|share| group(&share.name).is_none_or(|it| !it.has_addresses()))
 }
 
 /// A VPC without an uplink is an island: nobody could call the listener.
@@ -198,6 +210,7 @@ fn check_listener(draft: &ListenerDraft, zone: Option<Zone>, shares: Option<Vec<
         protocol: draft.protocol?.value,
         shares: shares?,
         idle: draft.idle.map(|it| it.value),
+        on_idle: draft.on_idle,
     })
 }
 

@@ -2,32 +2,53 @@
 
 use super::draft::Draft;
 use super::listeners::ListenerDraft;
-use super::model::{Connector, SlotBinding, Transport};
+use super::model::{At, Connector, Protocol, SecurityGroup, SlotBinding, TargetGroup, Transport};
 use super::problem::Problem;
 use super::reader::Problems;
 use super::routes::RouteDraft;
-use crate::compile::maglev;
+use super::services::ServiceDraft;
+use crate::compile::{maglev, rules};
 use miette::SourceSpan;
 use std::collections::{BTreeMap, BTreeSet};
 use weir_dataplane::image::{
-    MAX_CELLS, MAX_CONNECTORS, MAX_GROUPS, MAX_INTERFACES, MAX_LISTENERS, MAX_ROUTES, MAX_SOURCES,
-    MAX_TARGETS, MAX_TARGETS_IN_GROUP, MAX_VIPS,
+    MAX_CELLS, MAX_CONNECTORS, MAX_GROUPS, MAX_INTERFACES, MAX_LISTENERS, MAX_ROUTES, MAX_RULES, MAX_SOURCES,
+    MAX_TARGETS, MAX_TARGETS_IN_GROUP, MAX_TENANTS, MAX_VIPS,
 };
 use weir_path::layout::MAX_TAGGED;
 
-pub(super) fn check(
-    draft: &Draft,
-    connectors: &[Option<Connector>],
-    slots: &[Option<SlotBinding>],
-    problems: &mut Problems,
-) {
-    let enis = least_enis(connectors, slots);
+/// More are no number of sixteen bits.
+const MAX_SECURITY_GROUPS: u32 = u16::MAX as u32;
+
+/// What was checked by itself.
+pub(super) struct Parts<'a> {
+    pub(super) groups: &'a [Option<TargetGroup>],
+    pub(super) security_groups: &'a [Option<SecurityGroup>],
+    pub(super) connectors: &'a [Option<Connector>],
+    pub(super) slots: &'a [Option<SlotBinding>],
+}
+
+pub(super) fn check(draft: &Draft, parts: &Parts<'_>, problems: &mut Problems) {
+    let enis = least_enis(parts);
     check_addresses(draft, &enis, problems);
-    let groups: Vec<_> = draft.groups.iter().filter_map(|group| Some(group.name.as_ref()?.at)).collect();
-    too_many(problems, "target groups", &groups, MAX_GROUPS);
-    let targets: Vec<_> = draft.groups.iter().flat_map(|it| &it.targets).map(|it| it.at).collect();
-    too_many(problems, "targets", &targets, MAX_TARGETS);
-    let mut cells = 0;
+    let groups = draft.groups.iter().filter_map(|group| Some(group.name.as_ref()?.at));
+    let groups: Vec<_> = groups.chain(services(draft).map(|it| it.at)).collect();
+    too_many(problems, "target groups (one for each service too)", &groups, MAX_GROUPS);
+    let targets = draft.groups.iter().flat_map(|it| &it.targets).map(|it| it.at);
+    let targets: Vec<_> = targets.chain(services(draft).map(|it| it.at)).collect();
+    too_many(problems, "targets (one for each service too)", &targets, MAX_TARGETS);
+    check_cells(draft, problems);
+    check_interfaces(draft, &enis, problems);
+    check_connectors(draft, parts.connectors, problems);
+    check_guards(draft, parts, problems);
+}
+
+fn services(draft: &Draft) -> impl Iterator<Item = &ServiceDraft> {
+    draft.connectors.iter().flat_map(|connector| &connector.services)
+}
+
+fn check_cells(draft: &Draft, problems: &mut Problems) {
+    // The group of a service has one.
+    let mut cells = services(draft).count() as u32;
     for group in &draft.groups {
         let targets: Vec<_> = group.targets.iter().map(|target| target.at).collect();
         too_many(problems, "targets in one group", &targets, MAX_TARGETS_IN_GROUP);
@@ -44,14 +65,49 @@ pub(super) fn check(
             ));
         }
     }
-    check_interfaces(draft, &enis, problems);
-    check_connectors(draft, connectors, problems);
 }
 
-/// The fewest ENIs of each key that some slot is bound to, with the addresses that each has.
-fn least_enis(connectors: &[Option<Connector>], slots: &[Option<SlotBinding>]) -> Vec<(SourceSpan, u32)> {
-    let bound = slots.iter().flatten().filter_map(|slot| connectors.get(slot.connector)?.as_ref());
-    let by_key: BTreeMap<_, _> = bound.map(|connector| (&connector.key, connector)).collect();
+/// Tenants, security groups, and their rules: connectors that allow the same share a list.
+fn check_guards(draft: &Draft, parts: &Parts<'_>, problems: &mut Problems) {
+    let named = draft.tenants.iter().filter_map(|it| it.name.as_ref());
+    let mut tenants: BTreeMap<&str, SourceSpan> = BTreeMap::new();
+    for name in named.chain(draft.connectors.iter().filter_map(|it| it.tenant.as_ref())) {
+        tenants.entry(&name.value).or_insert(name.at);
+    }
+    let mut places: Vec<_> = tenants.into_values().collect();
+    places.sort_unstable_by_key(SourceSpan::offset);
+    too_many(problems, "tenants", &places, MAX_TENANTS);
+    let groups: Option<Vec<_>> = parts.security_groups.iter().cloned().collect();
+    let Some(groups) = groups else { return };
+    let names: Vec<_> = groups.iter().map(|group| group.name.at).collect();
+    too_many(problems, "security groups", &names, MAX_SECURITY_GROUPS);
+    let mut lists = BTreeSet::new();
+    for connector in parts.connectors.iter().flatten() {
+        lists.extend(rules::of_connector(connector, &groups).into_iter().flatten());
+        let count: usize = lists.iter().map(Vec::len).sum();
+        if count > MAX_RULES as usize {
+            let message = format!(
+                "{count} rules of security groups, connector by connector, are more than the {MAX_RULES} that fit"
+            );
+            let help = "use fewer or wider rules, or the same groups for more connectors: those that allow the same share \
+                        their rules";
+            return problems.add(Problem::new(
+                connector.name.at,
+                message,
+                "no room from this connector on",
+                help,
+            ));
+        }
+    }
+}
+
+/// The fewest ENIs of each key that something uses, with the addresses that each has.
+fn least_enis(parts: &Parts<'_>) -> Vec<(SourceSpan, u32)> {
+    let bound = parts.slots.iter().flatten().filter_map(|slot| slot.connector);
+    let serving = parts.groups.iter().flatten().filter_map(|group| group.connector);
+    let leading = parts.connectors.iter().flatten().flat_map(|it| &it.services).map(|service| service.via);
+    let used = bound.chain(serving).chain(leading).filter_map(|place| parts.connectors.get(place)?.as_ref());
+    let by_key: BTreeMap<_, _> = used.map(|connector| (&connector.key, connector)).collect();
     let enis = by_key.into_values().flat_map(|connector| {
         let families = connector.key.addresses.families().len() as u32;
         let eni = (connector.name.at, families * connector.settings.addresses_per_eni);
@@ -71,9 +127,10 @@ fn check_connectors(draft: &Draft, connectors: &[Option<Connector>], problems: &
 
 /// One address takes one place, one more for fragments if it hears UDP, and each listener one or two.
 fn check_addresses(draft: &Draft, enis: &[(SourceSpan, u32)], problems: &mut Problems) {
-    let hears = |it: &ListenerDraft, transport| {
-        it.protocol.is_some_and(|protocol| protocol.value.transports().contains(&transport))
+    let speaks = |protocol: Option<At<Protocol>>, transport| {
+        protocol.is_some_and(|protocol| protocol.value.transports().contains(&transport))
     };
+    let hears = |it: &ListenerDraft, transport| speaks(it.protocol, transport);
     let mut heard: Vec<SourceSpan> = Vec::new();
     let (mut vips, mut with_udp) = (BTreeMap::new(), BTreeSet::new());
     for listener in &draft.listeners {
@@ -87,7 +144,12 @@ fn check_addresses(draft: &Draft, enis: &[(SourceSpan, u32)], problems: &mut Pro
         );
         heard.extend((hears(listener, Transport::Udp) && with_udp.insert(vip)).then_some(listener.at));
     }
-    too_many(problems, "listeners (TCP, UDP, and an address's fragments)", &heard, MAX_LISTENERS);
+    for service in services(draft) {
+        let both = speaks(service.protocol, Transport::Tcp) && speaks(service.protocol, Transport::Udp);
+        heard.extend(std::iter::repeat_n(service.at, 1 + usize::from(both)));
+    }
+    let what = "listeners (TCP, UDP, an address's fragments, and services)";
+    too_many(problems, what, &heard, MAX_LISTENERS);
     for uplink in &draft.uplinks {
         let Some(vpc) = &uplink.vpc else { continue };
         for own in uplink.own_addresses() {

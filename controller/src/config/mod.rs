@@ -21,17 +21,23 @@ mod model;
 mod problem;
 mod reader;
 mod routes;
+mod rules;
 mod sandbox;
+mod security;
+mod services;
+mod slots;
 mod subnets;
+mod tenants;
 mod timeouts;
 mod uplinks;
 mod values;
 
 pub use model::{
-    AddressRange, Addresses, Answers, At, Config, Connector, ConnectorKey, ConnectorSettings,
-    DataplaneSection, EniKind, EniMac, Family, Listener, NETNS_DIR, OwnAddress, Prefix, Protocol, Sandbox,
-    Sandbox6, Share, SlotBinding, SlotName, Stickiness, Subnet, SubnetPrefix, Target, TargetGroup, Timeouts,
-    Transport, UdpMapping, Uplink, UplinkHook, Vpc, VpcRoute,
+    AddressRange, Addresses, Answers, At, Bucket, Config, Connector, ConnectorKey, ConnectorSettings,
+    DataplaneSection, DirectionRate, EniKind, EniMac, Family, Far, Listener, NETNS_DIR, OnIdle, OwnAddress,
+    Place, Prefix, Protocol, RuleProtocol, Sandbox, Sandbox6, SecurityGroup, Service, SgRule, Share,
+    SlotBinding, SlotName, SlotRates, Stickiness, Subnet, SubnetPrefix, Target, TargetGroup, Tenant,
+    Timeouts, Transport, UdpMapping, Uplink, UplinkHook, Vpc, VpcRoute,
 };
 pub(crate) use model::{address, number};
 pub use problem::{Invalid, Problem};

@@ -58,6 +58,10 @@ impl<'a> Section<'a> {
         self.at
     }
 
+    pub(crate) fn title(&self) -> &'static str {
+        self.title
+    }
+
     fn get(&mut self, key: &'static str) -> Option<Value<'a>> {
         self.asked.insert(key);
         let value = self.table.get(key)?;

@@ -40,8 +40,13 @@ fn same(at: SourceSpan, what: &str, value: &dyn Display, help: &str) -> Problem 
     Problem::new(at, message, "in this section", help)
 }
 
-/// A listener's address is nobody else's, and sandboxes can be reached by its family.
-pub(super) fn check_vip(listener: &ListenerDraft, draft: &SandboxDraft, problems: &mut Problems) {
+/// A listener's address is nobody else's, and sandboxes can be reached by its family, where they are to serve it.
+pub(super) fn check_vip(
+    listener: &ListenerDraft,
+    by_sandboxes: bool,
+    draft: &SandboxDraft,
+    problems: &mut Problems,
+) {
     let (Some(vip), sandbox) = (listener.address, draft.values) else { return };
     if let Some(whose) = owner(&sandbox, vip.value) {
         problems.add(Problem::new(
@@ -51,8 +56,7 @@ pub(super) fn check_vip(listener: &ListenerDraft, draft: &SandboxDraft, problems
             "write an address of the VPC here, or change the addresses in [sandbox]",
         ));
     }
-    let has_v6 = draft.address6.is_some() || draft.gateway6.is_some() || draft.has_bad_v6;
-    if vip.value.as_ip4().is_none() && !has_v6 {
+    if vip.value.as_ip4().is_none() && by_sandboxes && !draft.has_v6() {
         problems.add(Problem::new(
             vip.at,
             format!("{} is an IPv6 address, but sandboxes have none, so nobody can serve it", vip.value),
@@ -65,9 +69,14 @@ pub(super) fn check_vip(listener: &ListenerDraft, draft: &SandboxDraft, problems
 /// What this address is in every sandbox, if it is anything there.
 pub(super) fn owner(sandbox: &Sandbox, vip: Ip6) -> Option<&'static str> {
     let v6 = sandbox.v6;
-    if vip == sandbox.address.mapped() || v6.is_some_and(|v6| vip == v6.address) {
+    if is_own(sandbox, vip) {
         return Some("every sandbox's own address");
     }
     let is_gateway = vip == sandbox.gateway.mapped() || v6.is_some_and(|v6| vip == v6.gateway);
     is_gateway.then_some("every sandbox's gateway")
+}
+
+/// Whether this is what every sandbox has itself.
+pub(super) fn is_own(sandbox: &Sandbox, address: Ip6) -> bool {
+    address == sandbox.address.mapped() || sandbox.v6.is_some_and(|v6| address == v6.address)
 }

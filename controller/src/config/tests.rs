@@ -5,6 +5,7 @@ mod mistakes;
 mod network;
 
 use super::*;
+pub(crate) use connectors::CONNECTED;
 use mistakes::{MISTAKES, find_all};
 use weir_dataplane::FamilySizes;
 use weir_path::addr::{Address, Ip4, L4Port, Mac};
@@ -65,7 +66,7 @@ fn a_small_file_says_everything_and_the_rest_has_defaults() {
     assert_eq!(config.sandbox.mac, Mac([0x02, 0x57, 0x45, 0x49, 0x52, 0x02]));
     let ports: Vec<_> = config.groups[0].targets.iter().map(|target| target.port).collect();
     assert_eq!(ports, [8_081, 8_080].map(|port| Some(L4Port::new(port))));
-    let slots: Vec<_> = config.groups[0].targets.iter().map(|target| target.slot.value.to_string()).collect();
+    let slots: Vec<_> = config.groups[0].targets.iter().map(|target| target.place.to_string()).collect();
     assert_eq!(slots, ["sb1:eth0", "veth-sb2"]);
     assert_eq!(config.listeners[0].zone, config.vpcs[0].zone);
     assert_eq!(config.uplinks[0].hook.map(|hook| hook.value), None);

@@ -1,6 +1,6 @@
 //! `[timeouts]`: how long a flow may be silent before it ends.
 
-use super::model::Timeouts;
+use super::model::{OnIdle, Timeouts};
 use super::problem::Problem;
 use super::reader::{Problems, Section, Value};
 use super::values;
@@ -42,6 +42,11 @@ pub(super) fn read(mut section: Section<'_>, problems: &mut Problems) -> Timeout
 /// How long an established flow may be silent.
 pub(super) fn idle(value: Value<'_>) -> Result<Seconds, Problem> {
     seconds(value, LEAST_IDLE_SECONDS)
+}
+
+/// Who is told when an established flow was silent for so long.
+pub(super) fn on_idle(value: Value<'_>) -> Result<OnIdle, Problem> {
+    values::choice(value, "way to end what is idle", &OnIdle::NAMES)
 }
 
 /// How long something rests; 0 for not at all.

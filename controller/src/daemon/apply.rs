@@ -1,20 +1,24 @@
 //! A plan carried out: its steps in order, undone in reverse where one fails before the configuration is live.
 
 use super::RunError;
+use super::judge::InForce;
 use super::pool::{Enis, slot_devices};
+use crate::compile::rulebook::{self, Rulebook};
 use crate::compile::{self, Numbers};
 use crate::config::{Config, SlotName};
 use crate::host::{Resolved, SlotDevice, name_of};
-use crate::plan::{self, Observed, Plan, Point, Step, Wanted};
+use crate::plan::{self, Burst, Observed, Plan, Point, Step, Wanted};
 use crate::store::SlotRecord;
+use crate::tenants::Tenants;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use tracing::{info, warn};
 use weir_dataplane::flows::{FlowId, FlowState};
 use weir_dataplane::image::Image;
 use weir_dataplane::others::Ours;
-use weir_dataplane::{AttachPoint, Attachment, Dataplane, Error, Origin, Tables};
+use weir_dataplane::{AttachPoint, Attachment, Dataplane, Error, Once, Origin, Tables};
 use weir_path::addr::{IfIndex, InterfaceId, Zone};
+use weir_path::flow::end::End;
 use weir_path::flow::{Stamp, V4, V6};
 use weir_path::hash::HashKey;
 use weir_path::tables::Interface;
@@ -25,15 +29,22 @@ pub(super) struct Goal<'a> {
     hash_key: HashKey,
     resolved: &'a Resolved,
     enis: &'a Enis,
+    tenants: &'a Tenants,
     /// The devices, and what the pool has for them.
     pub(super) wanted: Wanted,
 }
 
 impl<'a> Goal<'a> {
-    pub(super) fn new(config: &'a Config, hash_key: HashKey, resolved: &'a Resolved, enis: &'a Enis) -> Self {
+    pub(super) fn new(
+        config: &'a Config,
+        hash_key: HashKey,
+        resolved: &'a Resolved,
+        enis: &'a Enis,
+        tenants: &'a Tenants,
+    ) -> Self {
         let mut wanted = resolved.wanted.clone();
         plan::connect(&mut wanted, config, &enis.pool, &slot_devices(resolved));
-        Self { config, hash_key, resolved, enis, wanted }
+        Self { config, hash_key, resolved, enis, tenants, wanted }
     }
 
     fn plan(&self, observed: &Observed) -> Result<Plan, RunError> {
@@ -47,29 +58,35 @@ pub(super) struct Applied {
     pub(super) unsettled: bool,
     /// The uplinks and ENIs in force.
     pub(super) links: Vec<Interface>,
+    /// The rules in force.
+    pub(super) judging: InForce,
 }
 
 /// Brings the dataplane to what is to be in force.
 pub(super) fn apply(dataplane: &mut Dataplane, goal: &Goal<'_>) -> Result<Applied, RunError> {
-    let Goal { config, hash_key, resolved, enis, .. } = *goal;
+    let Goal { config, hash_key, resolved, enis, tenants, .. } = *goal;
     let observed = observe(dataplane)?;
     let plan = goal.plan(&observed)?;
     let numbers = Numbers {
         slots: numbered(&resolved.slots, &plan.slots),
         uplinks: plan.uplinks.clone(),
         enis: plan.enis.clone(),
+        tenants: tenants.iter().map(|(name, id)| (name.to_owned(), id)).collect(),
     };
     let image = compile::compile(config, hash_key, &enis.pool, &enis.facts, &numbers);
     let epoch = all_or_nothing(dataplane, &plan, &observed, resolved, &image)?;
-    let (listeners, slots, enis) = (config.listeners.len(), numbers.slots.len(), numbers.enis.len());
-    info!(epoch, listeners, slots, enis, "configuration applied");
+    let (listeners, slots, with_enis) = (config.listeners.len(), numbers.slots.len(), numbers.enis.len());
+    info!(epoch, listeners, slots, enis = with_enis, "configuration applied");
     if let Err(error) = report_others(&config.dataplane.pin_dir, &plan, &observed) {
         warn!("cannot tell who else is on the devices: {error}");
     }
     let unsettled = clear_away(dataplane, goal)?;
     let in_force: BTreeSet<_> = plan.uplinks.into_values().chain(plan.enis.into_values()).collect();
-    let known = dataplane.tables().interfaces()?.into_iter();
-    Ok(Applied { unsettled, links: known.filter(|it| in_force.contains(&it.egress.id)).collect() })
+    let known = dataplane.tables().interfaces()?;
+    let rules = Rulebook::of(config, &goal.enis.pool, &image, &known);
+    let judging = InForce { rules, slots: rulebook::slots(&known) };
+    let links = known.into_iter().filter(|it| in_force.contains(&it.egress.id)).collect();
+    Ok(Applied { unsettled, links, judging })
 }
 
 /// The steps after the configuration went live. A failure is reported, and the next plan holds the step again. Says
@@ -111,13 +128,18 @@ fn observe(dataplane: &Dataplane) -> Result<Observed, RunError> {
         .filter(|it| name_of(it.egress.ifindex).is_some() && (!it.zone.is_binding() || has_program(it)))
         .map(|it| it.egress.ifindex)
         .collect();
-    let mut in_force = BTreeSet::new();
+    let (mut in_force, mut rates) = (BTreeSet::new(), BTreeMap::new());
     for interface in &interfaces {
+        let id = interface.egress.id;
+        if interface.is_slot() {
+            rates.insert(id, tables.rates(id)?);
+        }
         if tables.is_in_force(interface)? {
-            in_force.insert(interface.egress.id);
+            in_force.insert(id);
         }
     }
-    Ok(Observed { interfaces, in_force, attached, flow_bindings, opened, present, exits: BTreeSet::new() })
+    let exits = BTreeSet::new();
+    Ok(Observed { interfaces, in_force, rates, attached, flow_bindings, opened, present, exits })
 }
 
 fn bindings(zones: impl Iterator<Item = Zone>) -> BTreeSet<u32> {
@@ -175,6 +197,10 @@ fn run(dataplane: &mut Dataplane, step: &Step, resolved: &Resolved) -> Result<()
         Step::Record(interface) => dataplane.tables().set_interface(interface)?,
         Step::Withdraw(interface) => dataplane.tables().withdraw(interface)?,
         Step::Forget(interface) => dataplane.tables().clear_interface(interface)?,
+        Step::SetRates(id, rates) => dataplane.tables().set_rates(*id, rates)?,
+        Step::FillBuckets(id, Burst { bytes, packets }) => {
+            dataplane.tables().fill_buckets(*id, &Once { bytes: *bytes, packets: *packets })?;
+        }
         Step::EnableGro(ifindex) => enable_gro(*ifindex, resolved)?,
         Step::Attach(ifindex, point) => {
             let origin = dataplane.attach(attachment(*ifindex, *point))?;
@@ -188,12 +214,12 @@ fn run(dataplane: &mut Dataplane, step: &Step, resolved: &Resolved) -> Result<()
             info!(%ifindex, ?point, "detached");
         }
         Step::EndFlows(zone) => {
-            let flows = dataplane.end_flows(|flow| flow.zones.contains(zone))?;
+            let flows = dataplane.end_flows(End::Removed, |flow| flow.zones.contains(zone))?;
             info!(?zone, flows, "ended the flows of a slot that is gone");
         }
         Step::EndFlowsBy(id) => {
             let leaving = flows_by(dataplane.tables(), *id)?;
-            let flows = dataplane.end_flows(|flow| leaving.contains(&flow.id))?;
+            let flows = dataplane.end_flows(End::Removed, |flow| leaving.contains(&flow.id))?;
             info!(%id, flows, "ended the flows that left by an uplink that is gone");
         }
     }

@@ -38,6 +38,9 @@ pub enum RunError {
     /// There is no way to get there.
     #[error(transparent)]
     Plan(#[from] crate::plan::PlanError),
+    /// There are too many tenants.
+    #[error(transparent)]
+    Tenants(#[from] crate::tenants::NoTenantNumber),
     /// A right is missing.
     #[error(transparent)]
     Capabilities(#[from] CapabilityError),

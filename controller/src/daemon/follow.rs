@@ -5,9 +5,11 @@ use super::pool::Change;
 use super::{Daemon, RunError, notify, read, resolve};
 use crate::host::Resolved;
 use crate::neighbours;
+use crate::tenants::Tenants;
 use sd_notify::NotifyState;
 use std::collections::BTreeSet;
 use tracing::{error, info, warn};
+use weir_path::tables::Holder;
 
 impl Daemon {
     /// Reads the file again. A mistake in it changes nothing.
@@ -95,7 +97,7 @@ impl Daemon {
     /// Takes away what has drained since, where something was left to do.
     async fn clear_away(&mut self, resolved: &Resolved) -> Result<(), RunError> {
         if self.unsettled {
-            let goal = Goal::new(&self.config, self.hash_key, resolved, &self.enis);
+            let goal = Goal::new(&self.config, self.hash_key, resolved, &self.enis, &self.tenants);
             self.unsettled = apply::clear_away(&mut self.dataplane, &goal)?;
             self.bring_up(resolved).await;
         }
@@ -142,20 +144,40 @@ impl Daemon {
         (self.in_force, self.unsettled) = (None, true);
         // First: what is in the tables and in no file would be nobody's after a crash.
         self.enis.keep(&self.store)?;
-        let goal = Goal::new(&self.config, self.hash_key, &resolved, &self.enis);
+        let tenants = self.number_tenants()?;
+        let goal = Goal::new(&self.config, self.hash_key, &resolved, &self.enis, &tenants);
         let claims = neighbours::claims(&self.config, &goal.wanted, &self.enis.pool);
         let let_in = neighbours::filters(&claims, &goal.wanted);
         self.filters.open(let_in, &self.host, &self.store).await;
-        let Applied { unsettled, links } = apply::apply(&mut self.dataplane, &goal)?;
+        let Applied { unsettled, links, judging } = apply::apply(&mut self.dataplane, &goal)?;
         self.unsettled = unsettled;
+        self.tenants = tenants;
         self.enis.pool.in_force();
         self.enis.keep(&self.store)?;
         self.neighbours.renew(&claims, &links, &self.dataplane);
         self.filters.close(&self.host, &self.store).await;
         self.save(&resolved);
         self.bring_up(&resolved).await;
-        self.in_force = Some(resolved);
+        if self.judge(judging) {
+            self.in_force = Some(resolved);
+        } else {
+            self.unsettled = true;
+        }
         Ok(())
+    }
+
+    /// The numbers of the configuration's tenants, written down.
+    fn number_tenants(&self) -> Result<Tenants, RunError> {
+        let tables = self.dataplane.tables();
+        let is_held = |id| {
+            let account = tables.account(Holder::Tenant(id));
+            account.flows != 0 || account.half_open != 0 || account.ports != 0
+        };
+        let tenants = self.tenants.numbered(&self.config, is_held)?;
+        if self.store.tenants()? != tenants {
+            self.store.save_tenants(&tenants)?;
+        }
+        Ok(tenants)
     }
 
     /// Brings slots' devices up, now that their programs are on them: so a sandbox's first frame meets one. One that

@@ -13,22 +13,27 @@ mod counted;
 mod error;
 mod filters;
 mod follow;
+mod judge;
 mod pool;
 mod signals;
+mod silent;
 
 pub use capabilities::CapabilityError;
 pub use error::RunError;
 pub use filters::{FilterError, remove_filters};
 
+use crate::compile::rulebook::Rulebook;
 use crate::config::{Config, Document};
 use crate::get::{Room, mebibytes, rooms};
 use crate::host::{Host, Resolved, name_of};
 use crate::neighbours::{self, Neighbours};
 use crate::store::{Held, Store, StoreError};
+use crate::tenants::Tenants;
 use filters::Filters;
 use pool::Enis;
 use sd_notify::NotifyState;
 use signals::{Signal, Signals};
+use silent::Silent;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -68,7 +73,7 @@ pub async fn run(path: &Path) -> Result<(), RunError> {
     let resolved = resolve_at_start(&document, &config, &host, &store).await?;
     let held = store.hold()?;
     let hash_key = hash_key(&config, &store)?;
-    let (enis, filters) = (Enis::kept(&store)?, Filters::kept(&store)?);
+    let (enis, filters, tenants) = (Enis::kept(&store)?, Filters::kept(&store)?, store.tenants()?);
     let options = Options { pin_dir: config.dataplane.pin_dir.clone(), sizes: config.dataplane.sizes };
     let dataplane = Dataplane::open(&options)?;
     match dataplane.origin() {
@@ -97,9 +102,12 @@ pub async fn run(path: &Path) -> Result<(), RunError> {
         unsettled: false,
         in_force: None,
         left_out: BTreeSet::new(),
+        judged: None,
         enis,
+        tenants,
         filters,
         neighbours: Neighbours::default(),
+        silent: Silent::open(&options.pin_dir),
         _held: held,
     };
     daemon.report_left_out(&resolved);
@@ -127,12 +135,18 @@ struct Daemon {
     in_force: Option<Resolved>,
     /// What is wrong with the host at present, and has been reported.
     left_out: BTreeSet<String>,
+    /// The rules that all flows were judged by.
+    judged: Option<Rulebook>,
     /// The pool of ENIs.
     enis: Enis,
+    /// The numbers of tenants that are in force.
+    tenants: Tenants,
     /// What uplinks' devices are told to let in.
     filters: Filters,
     /// What neighbours on the uplinks are told and asked.
     neighbours: Neighbours,
+    /// Connections whose ends are to be told.
+    silent: Silent,
     _held: Held,
 }
 
@@ -194,6 +208,7 @@ impl Daemon {
                 _ = tick.tick(), if self.unsettled => self.settle("trying again").await,
                 _ = beat.tick(), if self.enis.are_wanted(&self.config) => self.look_after_enis().await,
                 _ = round.tick(), if self.neighbours.have_to_speak() => self.neighbours.next_round(&self.dataplane),
+                events = self.silent.next() => silent::tell(&events, &self.dataplane),
                 () = ping(&mut watchdog) => notify(&[NotifyState::Watchdog]),
             }
         }

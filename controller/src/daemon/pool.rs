@@ -168,7 +168,7 @@ impl Enis {
             Err(error) => return warn!("cannot tell whether idle connectors are wanted: {error}"),
         };
         for binding in &config.slots {
-            let connector = config.connectors.get(binding.connector);
+            let connector = binding.connector.and_then(|place| config.connectors.get(place));
             let id = connector.and_then(|connector| inactive.get(&connector.key));
             let slot = resolved.slots.get(&binding.slot.value);
             let Some((id, slot)) = id.zip(slot) else { continue };
@@ -314,6 +314,7 @@ mod tests {
             enis: EniKind::Own,
             mac: EniMac::Uplink,
             udp_mapping: UdpMapping::PerRemote,
+            security_groups: vec![],
         };
         let addresses = vec![EniAddress { address: Ip6::default(), draining: false }];
         let eni = Eni { id: EniId(1), subnet: "prod-a".into(), state, made: Moment(0), addresses };

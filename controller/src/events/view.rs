@@ -37,7 +37,14 @@ impl EventView {
         Self {
             ended: rfc3339(clock.checked_sub(ago).unwrap_or(clock)),
             reason: End::from_number(event.why).map_or("unknown", End::name),
-            ends: FlowEnds::new(event.protocol, &event.original, &event.reply, event.zones, names),
+            ends: FlowEnds::new(
+                event.protocol,
+                &event.original,
+                &event.reply,
+                event.zones,
+                event.account,
+                names,
+            ),
             phase: phase.map_or("unknown", Phase::name),
             duration_seconds: seconds(event.opened, event.ended),
             idle_seconds: seconds(event.seen, event.ended),
@@ -49,8 +56,9 @@ impl EventView {
         let Self { ended, reason, ends, phase, duration_seconds, idle_seconds, carried } = self;
         let Carried { to_target_packets, to_target_bytes, to_client_packets, to_client_bytes } = carried;
         let eni = ends.eni().map(|eni| format!(" eni {eni}")).unwrap_or_default();
+        let tenant = ends.tenant.as_ref().map(|tenant| format!(" tenant {tenant}")).unwrap_or_default();
         format!(
-            "{ended} {reason} {} {} -> {} target {} port {} binding {}{eni} phase {phase} \
+            "{ended} {reason} {} {} -> {} target {} port {} binding {}{eni}{tenant} phase {phase} \
              lasted {duration_seconds:.1}s idle {idle_seconds:.1}s \
              to target {to_target_packets}p/{to_target_bytes}B to client {to_client_packets}p/{to_client_bytes}B",
             ends.protocol,
@@ -58,7 +66,7 @@ impl EventView {
             ends.vip(),
             ends.target(),
             ends.target_port,
-            ends.binding,
+            ends.bindings(),
         )
     }
 }
@@ -97,7 +105,7 @@ const fn civil(days: u64) -> (u64, u64, u64) {
 mod tests {
     use super::*;
     use crate::get::flow_tests::{flow, names};
-    use weir_path::flow::Counts;
+    use weir_path::flow::{Counts, Hop};
 
     #[test]
     fn an_event_says_when_why_whose_how_long_and_how_much() {
@@ -106,8 +114,9 @@ mod tests {
             serde_json::to_string(&view).unwrap(),
             concat!(
                 r#"{"ended":"2026-02-28T23:59:59.875Z","reason":"idle","protocol":"tcp","client":"203.0.113.9","#,
-                r#""client_port":40000,"vip":"198.51.100.10","vip_port":80,"target":"sandbox-1","target_port":8081,"#,
-                r#""binding":7,"eni":null,"eni_port":null,"phase":"established","duration_seconds":456.0,"#,
+                r#""client_port":40000,"vip":"198.51.100.10","vip_port":80,"target":"sandbox-1","target_address":null,"#,
+                r#""target_port":8081,"binding":7,"client_binding":null,"eni":null,"eni_port":null,"tenant":"acme","#,
+                r#""phase":"established","duration_seconds":456.0,"#,
                 r#""idle_seconds":356.0,"#,
                 r#""to_target_packets":3,"to_target_bytes":200,"to_client_packets":2,"to_client_bytes":1500}"#,
             )
@@ -115,7 +124,7 @@ mod tests {
         assert_eq!(
             view.line(),
             "2026-02-28T23:59:59.875Z idle tcp 203.0.113.9:40000 -> 198.51.100.10:80 target sandbox-1 port 8081 \
-             binding 7 phase established lasted 456.0s idle 356.0s to target 3p/200B to client 2p/1500B"
+             binding 7 tenant acme phase established lasted 456.0s idle 356.0s to target 3p/200B to client 2p/1500B"
         );
     }
 
@@ -146,12 +155,15 @@ mod tests {
             zones: flow.zones,
             protocol: flow.protocol,
             phase: flow.phase as u8,
-            zero: [0; 2],
+            tells_idle: 0,
+            zero: 0,
             why: End::Idle as u32,
             opened: flow.opened,
             seen: flow.seen,
             ended,
-            zero_too: [0; 4],
+            account: flow.account,
+            acknowledged: [0; 2],
+            hops: [Hop::default(); 2],
         };
         let midnight = UNIX_EPOCH + Duration::from_secs(20_513 * 86_400);
         EventView::new(&event, &names(), Now(ended.0 + 1), midnight)

@@ -31,6 +31,8 @@ pub struct ConnectorView {
     pub live: u32,
     /// How often a flow was refused because no port was left.
     pub refused: u64,
+    /// The security groups that its ENIs are in; where there is none, nothing is filtered.
+    pub security_groups: Vec<String>,
 }
 
 /// Every connector that is configured, then those that are on their way out.
@@ -65,12 +67,24 @@ fn view(
         enis: own().map(|it| it.eni.id.to_string()).collect(),
         live: own().map(|it| pooled.used(it.addresses()).live).sum(),
         refused: own().flat_map(|it| it.addresses().map(|vip| pooled.refused(vip)).collect::<Vec<_>>()).sum(),
+        security_groups: key.security_groups.clone(),
     }
 }
 
 pub(super) fn as_table(views: &[ConnectorView]) -> String {
-    let header =
-        ["NAME", "TENANT", "VPC", "SUBNETS", "STATE", "REFERENCES", "ENIS", "LIVE", "REFUSED", "REASON"];
+    let header = [
+        "NAME",
+        "TENANT",
+        "VPC",
+        "SUBNETS",
+        "SECURITY GROUPS",
+        "STATE",
+        "REFERENCES",
+        "ENIS",
+        "LIVE",
+        "REFUSED",
+        "REASON",
+    ];
     let none = || "-".to_owned();
     table(
         &header,
@@ -81,6 +95,7 @@ pub(super) fn as_table(views: &[ConnectorView]) -> String {
                 it.tenant.clone(),
                 it.vpc.clone(),
                 joined(&it.subnets),
+                joined(&it.security_groups),
                 it.state.into(),
                 it.references.to_string(),
                 it.enis.len().to_string(),

@@ -38,6 +38,8 @@ pub struct EniView {
     pub resting: u32,
     /// How much of an address is in use towards the remote that most of it is in use towards.
     pub fullest_percent: f64,
+    /// The security groups that it is in.
+    pub security_groups: Vec<String>,
 }
 
 pub(super) fn enis(config: &Config, pooled: &Pooled) -> Vec<EniView> {
@@ -67,6 +69,7 @@ fn view(owned: &Owned<'_>, config: &Config, pooled: &Pooled) -> EniView {
         live,
         resting,
         fullest_percent: percent(fullest.max().unwrap_or_default(), pooled.room(entry)),
+        security_groups: entry.key.security_groups.clone(),
     }
 }
 
@@ -86,6 +89,7 @@ pub(super) fn as_table(views: &[EniView]) -> String {
         "SUBNET",
         "CONNECTORS",
         "TENANT",
+        "SECURITY GROUPS",
         "ADDRESSES",
         "MAC",
         "DEVICE",
@@ -105,6 +109,7 @@ pub(super) fn as_table(views: &[EniView]) -> String {
                 it.subnet.clone(),
                 joined(&it.connectors),
                 it.tenant.clone(),
+                joined(&it.security_groups),
                 joined(it.addresses.iter().cloned().chain(draining)),
                 it.mac.clone().unwrap_or_else(|| "-".into()),
                 it.vlan.map_or_else(|| device.to_owned(), |vlan| format!("{device} VLAN {vlan}")),

@@ -1,14 +1,19 @@
 //! Flows as answers: one line each, as those who opened them see them.
 //!
-//! A sandbox is the client of a flow that it opened through an ENI: its VIP is what it opened it to, and nobody is the
-//! target.
+//! ```text
+//!   who opens      what it asks for       who serves                     leaves from
+//!   client         VIP                    a slot: binding                (its own address)
+//!   client         VIP                    an address in a VPC            an ENI
+//!   sandbox        VIP, or a service      a slot, or an address          an ENI
+//!   sandbox        anybody in its VPC     that one: nobody is the target an ENI
+//! ```
 
 use super::names::Names;
 use super::table::{endpoint, table};
 use serde::Serialize;
 use weir_dataplane::flows::Flow;
 use weir_path::addr::{Ip6, Zone};
-use weir_path::flow::{Counts, Ends};
+use weir_path::flow::{Account, Counts, Ends};
 use weir_path::time::Now;
 use weir_path::wire::protocol;
 
@@ -21,20 +26,27 @@ pub struct FlowEnds {
     pub client: String,
     /// The client's port.
     pub client_port: u16,
-    /// The VIP; of a sandbox's own flow, the address that it opened it to.
+    /// The VIP, or the service; of a sandbox's own flow into its VPC, the address that it opened it to.
     pub vip: String,
     /// The port there.
     pub vip_port: u16,
-    /// Who serves it; none where the configuration no longer names it, and of a sandbox's own flow.
+    /// Who serves it; none where the configuration no longer names it, and of a sandbox's own flow into its VPC.
     pub target: Option<String>,
+    /// The address of who serves it, where that is one in a VPC and not the one that was asked for.
+    pub target_address: Option<String>,
     /// The port of whoever serves it.
     pub target_port: u16,
-    /// The number of the slot's binding.
-    pub binding: u32,
-    /// The ENI's address that a sandbox's own flow leaves from; none where a client opened the flow.
+    /// The number of the binding of the slot that serves it; of the one that opened it, where no slot serves; none where
+    /// no slot has to do with it.
+    pub binding: Option<u32>,
+    /// The number of the binding of the slot that opened it; none where a client did.
+    pub client_binding: Option<u32>,
+    /// The ENI's address that it leaves from; none where a client's own is kept.
     pub eni: Option<String>,
     /// The port there.
     pub eni_port: Option<u16>,
+    /// Whose it is; none where nobody's, or whose name is no longer known.
+    pub tenant: Option<String>,
 }
 
 /// What a flow carried. A GSO packet counts its segments; bytes are counted from the IP header on.
@@ -76,22 +88,29 @@ impl FlowEnds {
         original: &Ends<Ip6>,
         reply: &Ends<Ip6>,
         zones: [Zone; 2],
+        account: Account,
         names: &Names,
     ) -> Self {
-        let [opening, serving] = zones;
-        let is_own = !serving.is_binding();
-        let binding = if is_own { opening } else { serving }.number();
+        let [_, serving] = zones;
+        let [client_binding, target_binding] = zones.map(|it| it.is_binding().then(|| it.number()));
+        let is_elsewhere = (reply.src, reply.sport) != (original.dst, original.dport);
+        let is_relayed = target_binding.is_none() && (client_binding.is_none() || is_elsewhere);
+        let has_target = target_binding.is_some() || is_relayed;
+        let is_enis = client_binding.is_some() || target_binding.is_none();
         Self {
             protocol: protocol_name(number),
             client: original.src.to_string(),
             client_port: original.sport.number(),
             vip: original.dst.to_string(),
             vip_port: original.dport.number(),
-            target: names.target(binding, reply.sport).filter(|_| !is_own).map(str::to_owned),
+            target: names.target(serving, reply).filter(|_| has_target).map(str::to_owned),
+            target_address: is_relayed.then(|| reply.src.to_string()),
             target_port: reply.sport.number(),
-            binding,
-            eni: is_own.then(|| reply.dst.to_string()),
-            eni_port: is_own.then(|| reply.dport.number()),
+            binding: target_binding.or(client_binding),
+            client_binding,
+            eni: is_enis.then(|| reply.dst.to_string()),
+            eni_port: is_enis.then(|| reply.dport.number()),
+            tenant: names.tenant(account).map(str::to_owned),
         }
     }
 
@@ -103,11 +122,24 @@ impl FlowEnds {
         endpoint(&self.vip, self.vip_port)
     }
 
+    /// The name of who serves it, or else the address.
     pub(crate) fn target(&self) -> &str {
-        self.target.as_deref().unwrap_or("-")
+        self.target.as_deref().or(self.target_address.as_deref()).unwrap_or("-")
     }
 
-    /// The ENI's end of a sandbox's own flow.
+    /// The slots that have to do with it: who opened it, and who serves it.
+    pub(crate) fn bindings(&self) -> String {
+        match (self.client_binding, self.binding) {
+            (Some(client), Some(target)) if client != target => format!("{client}>{target}"),
+            (_, binding) => binding.map_or_else(|| "-".to_owned(), |binding| binding.to_string()),
+        }
+    }
+
+    pub(crate) fn tenant(&self) -> &str {
+        self.tenant.as_deref().unwrap_or("-")
+    }
+
+    /// The ENI's end of it.
     pub(crate) fn eni(&self) -> Option<String> {
         self.eni.as_ref().map(|address| endpoint(address, self.eni_port.unwrap_or_default()))
     }
@@ -141,7 +173,7 @@ pub(crate) fn seconds(from: Now, to: Now) -> f64 {
 pub(super) fn flows(names: &Names, mut flows: Vec<(Flow, [Counts; 2])>, now: Now) -> Vec<FlowView> {
     flows.sort_unstable_by_key(|(flow, _)| (flow.original, flow.protocol, flow.zones));
     let view = |(flow, counts): (Flow, [Counts; 2])| FlowView {
-        ends: FlowEnds::new(flow.protocol, &flow.original, &flow.reply, flow.zones, names),
+        ends: FlowEnds::new(flow.protocol, &flow.original, &flow.reply, flow.zones, flow.account, names),
         phase: flow.phase.name(),
         age_seconds: seconds(flow.opened, now),
         idle_seconds: seconds(flow.seen, now),
@@ -154,6 +186,7 @@ pub(super) fn flows(names: &Names, mut flows: Vec<(Flow, [Counts; 2])>, now: Now
 pub(super) fn as_table(views: &[FlowView]) -> String {
     let header = [
         "PROTOCOL",
+        "TENANT",
         "CLIENT",
         "VIP",
         "TARGET",
@@ -170,11 +203,12 @@ pub(super) fn as_table(views: &[FlowView]) -> String {
         let Carried { to_target_packets, to_target_bytes, to_client_packets, to_client_bytes } = it.carried;
         vec![
             it.ends.protocol.into(),
+            it.ends.tenant().into(),
             it.ends.client(),
             it.ends.vip(),
             it.ends.target().into(),
             it.ends.target_port.to_string(),
-            it.ends.binding.to_string(),
+            it.ends.bindings(),
             it.ends.eni().unwrap_or_else(|| "-".into()),
             it.phase.into(),
             format!("{:.1}s", it.age_seconds),
@@ -187,106 +221,4 @@ pub(super) fn as_table(views: &[FlowView]) -> String {
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
-    use super::super::views::tests::{interfaces, json, slots};
-    use super::*;
-    use crate::config::tests::{SMALL, config};
-    use weir_dataplane::flows::FlowId;
-    use weir_path::addr::{Address, Ip4, L4Port};
-    use weir_path::flow::{Phase, PortUse, RecordId};
-    use weir_path::time::Seconds;
-
-    #[test]
-    fn a_udp_mapping_is_named_and_not_taken_for_icmp() {
-        let numbers = [protocol::TCP, protocol::UDP, protocol::ICMP, protocol::ICMPV6, protocol::MAPPING];
-        assert_eq!(numbers.map(protocol_name), ["tcp", "udp", "icmp", "icmp", "udp_mapping"]);
-    }
-
-    #[test]
-    fn a_flow_is_shown_once_as_its_client_sees_it() {
-        let counts = [Counts { packets: 3, bytes: 200 }, Counts { packets: 2, bytes: 1_500 }];
-        let views = flows(&names(), vec![(flow(40_000, 7, 8_081), counts)], Now(800 + 4));
-        assert_eq!(
-            json(&views),
-            concat!(
-                r#"[{"protocol":"tcp","client":"203.0.113.9","client_port":40000,"vip":"198.51.100.10","vip_port":80,"#,
-                r#""target":"sandbox-1","target_port":8081,"binding":7,"eni":null,"eni_port":null,"#,
-                r#""phase":"established","age_seconds":100.5,"idle_seconds":0.5,"idle_timeout_seconds":350,"to_target_packets":3,"to_target_bytes":200,"#,
-                r#""to_client_packets":2,"to_client_bytes":1500}]"#,
-            )
-        );
-        let shown = as_table(&views);
-        assert_eq!(
-            shown.lines().nth(1).unwrap().split_whitespace().collect::<Vec<_>>(),
-            [
-                "tcp",
-                "203.0.113.9:40000",
-                "198.51.100.10:80",
-                "sandbox-1",
-                "8081",
-                "7",
-                "-",
-                "established",
-                "100.5s",
-                "0.5s",
-                "3p/200B",
-                "2p/1500B"
-            ]
-        );
-    }
-
-    #[test]
-    fn ipv6_addresses_are_shown_as_they_are_and_in_brackets_before_a_port() {
-        let v6 = |last| Ip6([0x20, 1, 0x0d, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, last]);
-        let mut flow = flow(40_000, 7, 8_080);
-        (flow.original.src, flow.original.dst) = (v6(9), v6(1));
-        let views = flows(&names(), vec![(flow, [Counts::default(); 2])], Now(0));
-        let ends = &views[0].ends;
-        assert_eq!((ends.client.as_str(), ends.client()), ("2001:db8::9", "[2001:db8::9]:40000".into()));
-        assert_eq!((ends.vip(), ends.target()), ("[2001:db8::1]:80".into(), "-"));
-    }
-
-    #[test]
-    fn a_sandboxs_own_flow_shows_where_it_leads_and_the_enis_port_that_it_has() {
-        let mut own = flow(40_000, 7, 443);
-        own.original = Ends { dport: L4Port::new(443), ..own.original };
-        let [remote, address] = [[198, 51, 100, 10], [10, 0, 1, 7]].map(|it| Ip4(it).mapped());
-        own.reply = Ends { src: remote, dst: address, sport: L4Port::new(443), dport: L4Port::new(1_024) };
-        own.zones.reverse();
-        let views = flows(&names(), vec![(own, [Counts::default(); 2])], Now(0));
-        let ends = &views[0].ends;
-        assert_eq!((ends.vip().as_str(), ends.target(), ends.binding), ("198.51.100.10:443", "-", 7));
-        assert_eq!(ends.eni().as_deref(), Some("10.0.1.7:1024"));
-    }
-
-    #[test]
-    fn flows_are_in_the_order_of_their_clients() {
-        let some = [40_001, 40_000, 39_999].map(|port| (flow(port, 7, 8_081), [Counts::default(); 2]));
-        let views = flows(&names(), some.to_vec(), Now(0));
-        let ports: Vec<_> = views.iter().map(|view| view.ends.client_port).collect();
-        assert_eq!(ports, [39_999, 40_000, 40_001]);
-    }
-
-    pub(crate) fn names() -> Names {
-        Names::new(&config(SMALL), &slots(), &interfaces())
-    }
-
-    /// An established connection from this client port, opened at the beginning and heard at 800.
-    pub(crate) fn flow(client_port: u16, binding: u32, port: u16) -> Flow {
-        let [client, vip, sandbox] =
-            [[203, 0, 113, 9], [198, 51, 100, 10], [169, 254, 100, 2]].map(|it| Ip4(it).mapped());
-        let (client_port, target_port) = (L4Port::new(client_port), L4Port::new(port));
-        Flow {
-            id: FlowId { is_v6: false, record: RecordId(1), incarnation: 1 },
-            protocol: protocol::TCP,
-            original: Ends { src: client, dst: vip, sport: client_port, dport: L4Port::new(80) },
-            reply: Ends { src: sandbox, dst: client, sport: target_port, dport: client_port },
-            zones: [Zone::of_vpc(1).unwrap(), Zone::of_binding(binding).unwrap()],
-            phase: Phase::Established,
-            opened: Now(0),
-            seen: Now(800),
-            idle: Seconds(350),
-            port: PortUse::NONE,
-        }
-    }
-}
+pub(crate) mod tests;

@@ -6,11 +6,16 @@ mod capacity;
 mod connectors;
 mod enis;
 mod flows;
+mod held;
 mod interfaces;
 mod names;
 mod pool;
 mod ports;
+mod sandboxes;
+mod security_groups;
 mod table;
+mod targets;
+mod tenants;
 mod views;
 mod vpcs;
 
@@ -22,19 +27,29 @@ pub(crate) use flows::seconds;
 #[cfg(test)]
 pub(crate) use flows::tests as flow_tests;
 pub use flows::{Carried, FlowEnds, FlowView};
+pub use held::HeldView;
 pub use interfaces::{GatewayView, InterfaceView, ProgramView};
 pub(crate) use names::Names;
 pub use ports::{PortView, RemoteView};
-pub use views::{CounterView, EndView, HookView, ListenerView, ReasonView, SentView, ShareView, TargetView};
+pub use sandboxes::{RateView, SandboxView};
+pub use security_groups::{RuleView, SecurityGroupView};
+pub use targets::TargetView;
+pub use tenants::TenantView;
+pub use views::{CounterView, EndView, HookView, ListenerView, ReasonView, SentView, ShareView};
 pub use vpcs::{RouteView, SubnetView, VpcView};
 
 use crate::config::{Config, DataplaneSection, Document, Invalid};
 use crate::host::HostError;
+use crate::pool::Pool;
 use crate::store::{SlotRecord, Store, StoreError};
+use names::TenantNames;
 use pool::Pooled;
+use security_groups::Blocked;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use weir_dataplane::Tables;
+use weir_path::tables::{Direction, Interface};
 
 /// What can be asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -59,6 +74,12 @@ pub enum Noun {
     Enis,
     /// How many ports of each ENI's address are in use.
     Ports,
+    /// Whose sandboxes there are, and how much of what they may have they hold.
+    Tenants,
+    /// Each sandbox: whose it is, what it holds, and how fast it may be.
+    Sandboxes,
+    /// Whom sandboxes may reach, who may reach them, and how often something was blocked.
+    SecurityGroups,
 }
 
 /// How the answer looks.
@@ -138,7 +159,12 @@ impl Source {
 
     /// What targets are called.
     pub(crate) fn names(&self) -> Result<Names, GetError> {
-        Ok(Names::new(&self.config, &self.slots, &self.tables.interfaces()?))
+        Ok(Names::new(&self.config, &self.slots, &self.tables.interfaces()?, self.tenants()?))
+    }
+
+    /// What tenants are called.
+    fn tenants(&self) -> Result<TenantNames, GetError> {
+        Ok(self.store.tenants()?.iter().map(|(name, id)| (id, name.to_owned())).collect())
     }
 
     /// The tables alone.
@@ -156,9 +182,9 @@ impl Source {
             Noun::Targets => {
                 let (interfaces, flows) = (self.tables.interfaces()?, self.tables.flows());
                 show(
-                    views::targets(&self.config, &self.slots, &interfaces, &flows).as_slice(),
+                    targets::targets(&self.config, &self.slots, &interfaces, &flows).as_slice(),
                     output,
-                    table::targets,
+                    targets::as_table,
                 )
             }
             Noun::Interfaces => {
@@ -190,6 +216,17 @@ impl Source {
             Noun::Ports => {
                 show(ports::ports(&self.config, &self.pooled()?).as_slice(), output, ports::as_table)
             }
+            Noun::Tenants => {
+                let account = |holder| self.tables.account(holder);
+                let views = tenants::tenants(&self.config, &self.tenants()?, account);
+                show(views.as_slice(), output, tenants::as_table)
+            }
+            Noun::Sandboxes => show(self.sandboxes()?.as_slice(), output, sandboxes::as_table),
+            Noun::SecurityGroups => {
+                let pool = self.store.pool()?;
+                let views = security_groups::security_groups(&self.config, &pool, &self.blocked(&pool)?);
+                show(views.as_slice(), output, security_groups::as_table)
+            }
         }
     }
 
@@ -203,6 +240,25 @@ impl Source {
         let now = self.pooled()?;
         let views = ports::fullest(&self.config, &before, &now, interval.as_secs_f64(), most);
         show(views.as_slice(), output, ports::fullest_as_table)
+    }
+
+    fn sandboxes(&self) -> Result<Vec<SandboxView>, GetError> {
+        let interfaces = self.tables.interfaces()?;
+        let mut rates = BTreeMap::new();
+        let metered = |it: &&Interface| Direction::ALL.iter().any(|way| it.is_metered(*way));
+        for slot in interfaces.iter().filter(metered) {
+            rates.insert(slot.egress.id, self.tables.rates(slot.egress.id)?);
+        }
+        let known = sandboxes::Known { slots: &self.slots, interfaces: &interfaces, rates: &rates };
+        Ok(sandboxes::sandboxes(&self.config, &known, |holder| self.tables.account(holder)))
+    }
+
+    fn blocked(&self, pool: &Pool) -> Result<Blocked, GetError> {
+        let of = |id| -> Result<_, GetError> {
+            let [out, into] = Direction::ALL.map(|way| self.tables.blocked(id, way));
+            Ok((id, [out?, into?]))
+        };
+        pool.entries.iter().map(|entry| of(entry.id)).collect()
     }
 
     fn pooled(&self) -> Result<Pooled, GetError> {

@@ -1,6 +1,6 @@
 //! Answers as tables for people.
 
-use super::views::{CounterView, ListenerView, ShareView, TargetView};
+use super::views::{CounterView, ListenerView, ShareView};
 use crate::config::ANY;
 use comfy_table::{Table, presets::NOTHING};
 
@@ -46,25 +46,6 @@ fn idle(listener: &ListenerView) -> String {
     }
 }
 
-pub(super) fn targets(views: &[TargetView]) -> String {
-    table(
-        &["TARGET GROUP", "NAME", "SLOT", "PORT", "STICKINESS", "BINDING", "STATE", "FLOWS"],
-        views.iter().map(|it| {
-            let binding = it.binding.map_or_else(|| "-".into(), |binding| binding.to_string());
-            vec![
-                it.target_group.clone(),
-                it.name.clone(),
-                it.slot.clone(),
-                it.port.map_or_else(|| ANY.into(), |port| port.to_string()),
-                it.stickiness.into(),
-                binding,
-                it.state.into(),
-                it.flows.to_string(),
-            ]
-        }),
-    )
-}
-
 pub(super) fn counters(view: &CounterView) -> String {
     let reasons = table(
         &["HOOK", "REASON", "CLASS", "PACKETS"],
@@ -84,7 +65,9 @@ pub(super) fn counters(view: &CounterView) -> String {
         &["FLOWS ENDED", "FLOWS", "MEANING"],
         view.ended.iter().map(|it| vec![it.reason.into(), it.flows.to_string(), it.meaning.clone()]),
     );
-    let lost = format!("flows opened: {}\nevents lost: {}", view.flows_opened, view.events_lost);
+    let CounterView { flows_opened, events_lost, signals_lost, .. } = view;
+    let lost =
+        format!("flows opened: {flows_opened}\nevents lost: {events_lost}\nsignals lost: {signals_lost}");
     format!("{reasons}\n\n{sent}\n\n{ended}\n\n{lost}")
 }
 

@@ -1,13 +1,10 @@
 //! Answers as data. Their field names are what programs rely on.
 
-use super::names::binding;
 use super::pool::EniRecords;
-use crate::config::{Config, Listener, Stickiness, Target, Transport};
+use crate::config::{Config, Listener, Stickiness, Transport};
 use crate::store::SlotRecord;
 use serde::Serialize;
-use std::collections::{BTreeMap, BTreeSet};
 use weir_dataplane::counters::Counters;
-use weir_dataplane::flows::Flow;
 use weir_path::Reason;
 use weir_path::addr::{InterfaceId, L4Port};
 use weir_path::reason::Class;
@@ -49,27 +46,6 @@ pub struct ShareView {
     pub weight: u32,
 }
 
-/// One target.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct TargetView {
-    /// Its group.
-    pub target_group: String,
-    /// Its name.
-    pub name: String,
-    /// Its slot, as the configuration names it.
-    pub slot: String,
-    /// The port it serves on; none for the one that the client asked for.
-    pub port: Option<u16>,
-    /// The number of its slot's binding; none while its device is missing.
-    pub binding: Option<u32>,
-    /// `active`, `missing` (its device is not there), or `draining` (no longer configured, but with flows).
-    pub state: &'static str,
-    /// Flows there now.
-    pub flows: usize,
-    /// Whether its group keeps a client with its target: `source_ip` or `none`.
-    pub stickiness: &'static str,
-}
-
 /// Every counter.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct CounterView {
@@ -83,6 +59,9 @@ pub struct CounterView {
     pub ended: Vec<EndView>,
     /// Flows that ended without `weir events` being told, because it did not read fast enough.
     pub events_lost: u64,
+    /// Flows that were silent for too long, whose ends were to be told at once and were not, because the daemon did not read
+    /// fast enough: their next packets are answered.
+    pub signals_lost: u64,
 }
 
 /// Flows that ended for one reason.
@@ -167,75 +146,6 @@ fn listener_view(listener: &Listener, config: &Config) -> ListenerView {
     }
 }
 
-pub(super) fn targets(
-    config: &Config,
-    slots: &[SlotRecord],
-    interfaces: &[Interface],
-    flows: &[Flow],
-) -> Vec<TargetView> {
-    let live = flows_by_place(flows);
-    let targets = || config.groups.iter().flat_map(|group| group.targets.iter().map(move |it| (group, it)));
-    let binding_of = |target: &Target| binding(&target.slot.value, slots, interfaces);
-    let named: BTreeSet<_> = targets().filter_map(|(_, it)| Some((binding_of(it)?, it.port))).collect();
-    let mut views = Vec::new();
-    for (group, target) in targets() {
-        let binding = binding_of(target);
-        views.push(TargetView {
-            target_group: group.name.value.clone(),
-            name: target.name.value.clone(),
-            slot: target.slot.value.to_string(),
-            port: target.port.map(L4Port::number),
-            binding,
-            state: if binding.is_some() { "active" } else { "missing" },
-            flows: binding.map_or(0, |binding| flows_at(binding, target.port, &live, &named)),
-            stickiness: group.stickiness.name(),
-        });
-    }
-    let is_named =
-        |binding| named.range((binding, None)..).next().is_some_and(|(first, _)| *first == binding);
-    for ((binding, port), flows) in live.into_iter().filter(|((binding, _), _)| !is_named(*binding)) {
-        views.push(TargetView {
-            target_group: String::new(),
-            name: String::new(),
-            slot: format!("binding {binding}"),
-            port: Some(port.number()),
-            binding: Some(binding),
-            state: "draining",
-            flows,
-            stickiness: Stickiness::None.name(),
-        });
-    }
-    views
-}
-
-/// The flows of a target. One that serves on all ports has those at ports that no other target of its slot names.
-fn flows_at(
-    binding: u32,
-    port: Option<L4Port>,
-    live: &BTreeMap<(u32, L4Port), usize>,
-    named: &BTreeSet<(u32, Option<L4Port>)>,
-) -> usize {
-    let Some(port) = port else {
-        let at_binding = live.range((binding, L4Port([0; 2]))..=(binding, L4Port([0xff; 2])));
-        let is_left = |port: L4Port| !named.contains(&(binding, Some(port)));
-        return at_binding.filter(|((_, port), _)| is_left(*port)).map(|(_, flows)| flows).sum();
-    };
-    live.get(&(binding, port)).copied().unwrap_or(0)
-}
-
-/// Flows by the binding and the port that serve them. Those that sandboxes opened themselves are served elsewhere.
-fn flows_by_place(flows: &[Flow]) -> BTreeMap<(u32, L4Port), usize> {
-    let mut live = BTreeMap::new();
-    for flow in flows {
-        let [_, serving] = flow.zones;
-        if !serving.is_binding() {
-            continue;
-        }
-        *live.entry((serving.number(), flow.reply.sport)).or_insert(0) += 1;
-    }
-    live
-}
-
 pub(super) fn counters(
     counters: &Counters,
     interfaces: &[Interface],
@@ -282,6 +192,7 @@ pub(super) fn counters(
         flows_opened: counters.opened,
         ended: ended.collect(),
         events_lost: counters.events_lost,
+        signals_lost: counters.signals_lost,
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::{Device, Host, HostAddress, HostError, Kind, SlotDevice, Surroundings, device_named};
 use crate::config::{At, Config, Listener, Problem, SlotName, TargetGroup, Uplink, UplinkHook};
-use crate::plan::{Point, Wanted, WantedSlot, WantedUplink};
+use crate::plan::{Meters, Point, Wanted, WantedSlot, WantedUplink};
 use miette::SourceSpan;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -65,7 +65,8 @@ impl Host {
                 Err(problem) => resolved.problems.push(problem),
             }
         }
-        let targets = config.groups.iter().flat_map(|group| &group.targets).map(|target| &target.slot);
+        let targets =
+            config.groups.iter().flat_map(|group| &group.targets).filter_map(|target| target.place.slot());
         for slot in targets.chain(config.slots.iter().map(|binding| &binding.slot)) {
             if !resolved.slots.contains_key(&slot.value) {
                 self.resolve_slot(slot, &around, &mut resolved);
@@ -109,6 +110,7 @@ impl Host {
                 delivery,
                 mtu: found.device.mtu,
                 connector: ConnectorId::NONE,
+                meters: Meters::default(),
             });
         }
         into.slots.insert(slot.value.clone(), found);
@@ -239,7 +241,8 @@ fn index_fits(at: SourceSpan, device: &Device) -> Result<(), Problem> {
 fn twice_in_a_group(group: &TargetGroup, into: &mut Resolved) {
     let mut seen: BTreeMap<_, &At<String>> = BTreeMap::new();
     for target in &group.targets {
-        let Some(found) = into.slots.get(&target.slot.value) else { continue };
+        let slot = target.place.slot().and_then(|slot| into.slots.get(&slot.value));
+        let Some(found) = slot else { continue };
         let place = (found.device.ifindex, target.port);
         if let Some(first) = seen.insert(place, &target.name) {
             let message = format!(

@@ -87,7 +87,8 @@ impl Station {
         self.frame(multicast_mac(dst), ethernet::IPV6, &ip)
     }
 
-    fn frame(self, dst: Mac, ethertype: [u8; 2], payload: &[u8]) -> Vec<u8> {
+    /// A frame from this station.
+    pub(crate) fn frame(self, dst: Mac, ethertype: [u8; 2], payload: &[u8]) -> Vec<u8> {
         let mut frame = Vec::from(dst.0);
         frame.extend(self.mac.0);
         let mut least = LEAST_FRAME;

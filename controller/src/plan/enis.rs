@@ -1,6 +1,7 @@
-//! What the pool adds to the devices: ENIs on uplinks, connectors of slots, gateways of uplinks without an address.
+//! What the configuration and the pool add to the devices: ENIs on uplinks, connectors and rates of slots, gateways of
+//! uplinks without an address.
 
-use super::{Wanted, WantedUplink};
+use super::{Meters, Wanted, WantedUplink};
 use crate::config::{Config, Family, SlotBinding, SlotName, Subnet};
 use crate::pool::{Eni, EniId, Entry, Pool};
 use std::collections::BTreeMap;
@@ -46,12 +47,15 @@ pub fn connect(wanted: &mut Wanted, config: &Config, pool: &Pool, slots: &BTreeM
         (uplink.gateway, uplink.gateway6) = (gateway(Family::V4).map(Ip4::of_mapped), gateway(Family::V6));
     }
     let connector = |binding: &SlotBinding| {
-        let entry = pool.entry(&config.connectors.get(binding.connector)?.key)?;
+        let entry = pool.entry(&config.connectors.get(binding.connector?)?.key)?;
         Some((*slots.get(&binding.slot.value)?, entry.id))
     };
     let connectors: BTreeMap<IfIndex, ConnectorId> = config.slots.iter().filter_map(connector).collect();
+    let metered = |binding: &SlotBinding| Some((*slots.get(&binding.slot.value)?, (&binding.rates).into()));
+    let meters: BTreeMap<IfIndex, Meters> = config.slots.iter().filter_map(metered).collect();
     for slot in &mut wanted.slots {
         slot.connector = connectors.get(&slot.ifindex).copied().unwrap_or(ConnectorId::NONE);
+        slot.meters = meters.get(&slot.ifindex).copied().unwrap_or_default();
     }
     let subnets: BTreeMap<&str, &Subnet> =
         config.subnets.iter().map(|subnet| (subnet.name.value.as_str(), subnet)).collect();

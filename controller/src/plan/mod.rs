@@ -5,25 +5,28 @@
 //! any more is taken away behind it.
 //!
 //! ```text
-//!   before: record ─► GRO ─► attach slots ─► attach uplinks   ┃ image ┃   after: detach ─► forget
+//!   before: rates ─► record ─► GRO ─► attach slots ─► attach uplinks   ┃ image ┃   after: detach ─► forget
 //! ```
 
 mod enis;
+mod meters;
 mod numbers;
+mod steps;
 mod unwanted;
 
 pub use enis::{EniSide, WantedEni, connect};
+pub use meters::{Burst, Meters};
+pub use steps::Step;
 
 use crate::config::{Answers, OwnAddress, Sandbox};
 use crate::pool::EniId;
 use enis::eni_record;
 use numbers::Numbers;
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 use unwanted::Unwanted;
 use weir_path::addr::{IfIndex, InterfaceId, Ip4, Ip6, Mac, Zone};
 use weir_path::packet::VlanTag;
-use weir_path::tables::{ConnectorId, Delivery, Egress, Interface};
+use weir_path::tables::{ConnectorId, Delivery, Egress, Interface, Rates};
 
 /// Where on a device a program sits.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -87,6 +90,8 @@ pub struct WantedSlot {
     pub mtu: u32,
     /// By what its sandbox opens connections.
     pub connector: ConnectorId,
+    /// How fast its sandbox may send and receive.
+    pub meters: Meters,
 }
 
 /// Which frames are an interface's: those of a device that have one tag.
@@ -103,6 +108,8 @@ pub struct Observed {
     pub interfaces: Vec<Interface>,
     /// Those of them that packets which come in are led to. The others are there for flows that leave by them.
     pub in_force: BTreeSet<InterfaceId>,
+    /// How fast slots may be, as the tables say it; those that are not here have no limit.
+    pub rates: BTreeMap<InterfaceId, Rates>,
     /// The programs on devices.
     pub attached: Vec<(IfIndex, Point)>,
     /// The numbers of bindings that flows hold.
@@ -113,86 +120,6 @@ pub struct Observed {
     pub exits: BTreeSet<InterfaceId>,
     /// Recorded devices that exist.
     pub present: BTreeSet<IfIndex>,
-}
-
-/// One step.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Step {
-    /// Write an interface's record.
-    Record(Interface),
-    /// Turn GRO on at the sandbox's end of a slot.
-    EnableGro(IfIndex),
-    /// Attach a program; one that is there already is given its new version in place.
-    Attach(IfIndex, Point),
-    /// Detach a program.
-    Detach(IfIndex, Point),
-    /// Let an uplink accept nothing more; its record stays for flows that leave by it.
-    Withdraw(Interface),
-    /// Take an interface's record away.
-    Forget(Interface),
-    /// End all flows of an address space.
-    EndFlows(Zone),
-    /// End all flows that leave by this interface.
-    EndFlowsBy(InterfaceId),
-}
-
-impl Step {
-    /// What takes this step back; nothing where it changed nothing that matters.
-    #[must_use]
-    pub fn undo(&self, observed: &Observed) -> Option<Self> {
-        match *self {
-            // A record that took another one's place stays under its own number, where nothing finds it; the
-            // next plan forgets it.
-            Self::Record(interface) => {
-                let is_before = |it: &&Interface| {
-                    if interface.is_eni() {
-                        return it.egress.id == interface.egress.id;
-                    }
-                    frames(it) == frames(&interface) && observed.in_force.contains(&it.egress.id)
-                };
-                let before = observed.interfaces.iter().find(is_before);
-                Some(before.map_or(Self::Forget(interface), |before| Self::Record(*before)))
-            }
-            Self::Detach(ifindex, point) => Some(Self::Attach(ifindex, point)),
-            Self::Attach(ifindex, point) if !observed.attached.contains(&(ifindex, point)) => {
-                Some(Self::Detach(ifindex, point))
-            }
-            // GRO that stays on hurts nobody, and the others come when nothing is undone any more.
-            _ => None,
-        }
-    }
-}
-
-impl fmt::Display for Point {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::XdpNative => "uplink program (xdp)",
-            Self::XdpGeneric => "uplink program (xdp-generic)",
-            Self::Tc => "uplink program (tc)",
-            Self::Slot => "slot program",
-        })
-    }
-}
-
-impl fmt::Display for Step {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Record(Interface { egress, zone, .. }) => {
-                write!(f, "record device {} as interface {} ({zone:?})", egress.ifindex, egress.id)
-            }
-            Self::EnableGro(ifindex) => write!(f, "turn GRO on at the sandbox's end of device {ifindex}"),
-            Self::Attach(ifindex, point) => write!(f, "attach the {point} to device {ifindex}"),
-            Self::Detach(ifindex, point) => write!(f, "detach the {point} from device {ifindex}"),
-            Self::Withdraw(Interface { egress, .. }) => {
-                write!(f, "withdraw interface {} from device {}", egress.id, egress.ifindex)
-            }
-            Self::Forget(Interface { egress, .. }) => {
-                write!(f, "forget interface {} of device {}", egress.id, egress.ifindex)
-            }
-            Self::EndFlows(zone) => write!(f, "end the flows of {zone:?}"),
-            Self::EndFlowsBy(id) => write!(f, "end the flows that leave by interface {id}"),
-        }
-    }
 }
 
 /// The way from what is there to what should be.
@@ -258,6 +185,8 @@ pub fn plan(
         let zone = numbers.binding_of(slot, observed)?;
         let record = numbers.interface(slot_record(slot, sandbox, answers, zone), observed)?;
         plan.slots.insert(slot.ifindex, record.egress.id);
+        // A rate is there before the record that says that it holds.
+        plan.before.extend(slot.meters.steps(&record, observed));
         records.devices.insert(frames(&record), record);
     }
     for eni in &wanted.enis {
@@ -325,6 +254,7 @@ fn slot_record(slot: &WantedSlot, sandbox: &Sandbox, answers: Answers, zone: Zon
         mtu: slot.mtu,
         answers: answers.per_second,
         connector: slot.connector,
+        metered: slot.meters.metered(),
         address: sandbox.address,
         local: sandbox.gateway,
         address6: sandbox.v6.map(|v6| v6.address).unwrap_or_default(),

@@ -30,8 +30,8 @@ impl Numbers {
     /// `record` under the number that it has already, else under the lowest free one.
     ///
     /// A record that changed gets another number, so that programs which read the old one meanwhile read a whole
-    /// one, and flows that leave by it go on as they did. Two numbers in it stand for themselves, and flows are to
-    /// follow them at once: how long packets may be, and how many answers are made.
+    /// one, and flows that leave by it go on as they did. Three numbers in it stand for themselves, and flows are to
+    /// follow them at once: how long packets may be, how many answers are made, and which ways are measured.
     pub(super) fn interface(
         &mut self,
         mut record: Interface,
@@ -39,7 +39,8 @@ impl Numbers {
     ) -> Result<Interface, PlanError> {
         let same = observed.interfaces.iter().find(|known| {
             record.egress.id = known.egress.id;
-            **known == Interface { mtu: known.mtu, answers: known.answers, ..record }
+            let Interface { mtu, answers, metered, .. } = **known;
+            **known == Interface { mtu, answers, metered, ..record }
         });
         if same.is_some() {
             return Ok(record);

@@ -42,6 +42,7 @@ fn slot(ifindex: u32) -> WantedSlot {
         delivery: Delivery::VETH_PEER,
         mtu: 1_500,
         connector: ConnectorId::NONE,
+        meters: Meters::default(),
     }
 }
 
@@ -63,6 +64,7 @@ fn in_force() -> Observed {
     Observed {
         interfaces: vec![recorded_uplink(2, 0), recorded_slot(5, 1, 1)],
         in_force: [InterfaceId(0), InterfaceId(1)].into(),
+        rates: BTreeMap::new(),
         attached: vec![(IfIndex(2), Point::XdpNative), (IfIndex(5), Point::Slot)],
         flow_bindings: BTreeSet::new(),
         opened: BTreeSet::new(),

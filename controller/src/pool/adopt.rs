@@ -32,7 +32,7 @@ pub fn bound(
     let mut keys: BTreeMap<ConnectorId, BTreeSet<&ConnectorKey>> = BTreeMap::new();
     let mut ids: BTreeMap<&ConnectorKey, BTreeSet<ConnectorId>> = BTreeMap::new();
     for binding in &config.slots {
-        let connector = config.connectors.get(binding.connector);
+        let connector = binding.connector.and_then(|place| config.connectors.get(place));
         let Some((connector, ifindex)) = connector.zip(slots.get(&binding.slot.value)) else { continue };
         let own = records.iter().filter(|it| it.is_slot() && it.egress.ifindex == *ifindex);
         for id in own.map(|it| it.connector).filter(|id| *id != ConnectorId::NONE) {
@@ -165,6 +165,7 @@ fn entry(
         enis: kind,
         mac: if record.mac.may_be_an_enis() { EniMac::Own } else { EniMac::Uplink },
         udp_mapping: UdpMapping::default(),
+        security_groups: Vec::new(),
     };
     Entry {
         key: key.cloned().unwrap_or_else(nobodys),

@@ -22,7 +22,7 @@ const SPARE_INTERFACES: u32 = 512;
 #[must_use]
 pub fn step(pool: &Pool, config: &Config, seen: Seen<'_>) -> (Pool, Vec<Note>) {
     let mut wanted: BTreeMap<&ConnectorKey, (&Connector, u32)> = BTreeMap::new();
-    for connector in config.slots.iter().filter_map(|slot| config.connectors.get(slot.connector)) {
+    for connector in config.uses().filter_map(|place| config.connectors.get(place)) {
         wanted.entry(&connector.key).or_insert((connector, 0)).1 += 1;
     }
     let mut stepping = Stepping::new(pool, config, seen);
@@ -78,6 +78,8 @@ struct Stepping<'a> {
     /// Numbers of connectors that are not free, and below which none is.
     taken: BTreeSet<ConnectorId>,
     lowest_id: u32,
+    /// What target groups and services are reached by. It is never idle: who would call is not heard.
+    leading: BTreeSet<&'a ConnectorKey>,
     /// Numbers that ENIs' MACs are made of.
     numbers: BTreeSet<u32>,
     /// How many ENIs, and how many addresses of theirs, this machine has room for.
@@ -88,8 +90,10 @@ struct Stepping<'a> {
 
 impl<'a> Stepping<'a> {
     fn new(pool: &Pool, config: &'a Config, seen: Seen<'a>) -> Self {
-        let targets = config.groups.iter().flat_map(|group| &group.targets).map(|target| &target.slot.value);
-        let slots: BTreeSet<_> = targets.chain(config.slots.iter().map(|slot| &slot.slot.value)).collect();
+        let targets =
+            config.groups.iter().flat_map(|group| &group.targets).filter_map(|target| target.place.slot());
+        let slots = targets.chain(config.slots.iter().map(|slot| &slot.slot)).map(|slot| &slot.value);
+        let slots: BTreeSet<_> = slots.collect();
         let enis = pool.enis().count();
         let held: usize = pool.enis().map(|(_, eni)| eni.addresses.len()).sum();
         let interfaces = (MAX_INTERFACES - SPARE_INTERFACES) as usize;
@@ -106,6 +110,7 @@ impl<'a> Stepping<'a> {
             made: pool.made,
             taken: seen.facts.connectors.iter().copied().chain(pool.entries.iter().map(|it| it.id)).collect(),
             lowest_id: 1,
+            leading: config.leading().filter_map(|place| Some(&config.connectors.get(place)?.key)).collect(),
             numbers: pool.enis().map(|(_, eni)| eni.id.number()).collect(),
             enis_left: interfaces.saturating_sub(config.uplinks.len() + slots.len() + enis),
             addresses_left: most_addresses.saturating_sub(held),
@@ -160,7 +165,8 @@ impl<'a> Stepping<'a> {
         if is_back {
             self.revive_all(entry);
         }
-        if is_back || self.has_flows(entry) || self.seen.facts.wanted.contains(&entry.id) {
+        let is_leading = self.leading.contains(&entry.key);
+        if is_back || is_leading || self.has_flows(entry) || self.seen.facts.wanted.contains(&entry.id) {
             entry.used = self.seen.now;
         } else if self.seen.is_counted
             && self.seen.now.since(entry.used) >= connector.settings.idle_reclaim.as_secs()

@@ -1,6 +1,6 @@
 //! What sandboxes reach their VPC by: subnets, connectors, and which slot has which.
 
-use super::{AddressRange, At, Prefix, SlotName};
+use super::{AddressRange, At, OnIdle, Prefix, Service, SlotName, SlotRates};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 use weir_path::addr::{Ip6, Zone};
@@ -97,8 +97,21 @@ pub struct Connector {
     pub key: ConnectorKey,
     /// The VPC.
     pub zone: Zone,
+    /// The places of its security groups in [`Config::security_groups`](super::Config::security_groups), in order;
+    /// where there is none, nothing is filtered.
+    pub security_groups: Vec<usize>,
+    /// What of this host its sandboxes may reach; the same for all connectors of one key.
+    pub services: Vec<Service>,
     /// What may differ from key to key, and is the same for all connectors of one.
     pub settings: ConnectorSettings,
+}
+
+impl Connector {
+    /// Whether its ENIs have addresses of this address's family.
+    #[must_use]
+    pub fn leads_to(&self, address: Ip6) -> bool {
+        self.key.addresses.families().contains(&Family::of(address))
+    }
 }
 
 /// Whose ENIs they are, and what they look like. Equal keys have the same ENIs, whoever asks.
@@ -118,6 +131,9 @@ pub struct ConnectorKey {
     pub mac: EniMac,
     /// How UDP ports are chosen.
     pub udp_mapping: UdpMapping,
+    /// The security groups' names, in order, each once. State that is older than security groups has none.
+    #[serde(default)]
+    pub security_groups: Vec<String>,
 }
 
 /// How many ENIs a connector has, and how long its flows live.
@@ -137,6 +153,10 @@ pub struct ConnectorSettings {
     pub rest: Seconds,
     /// How long nobody has a connection before the ENIs are given back.
     pub idle_reclaim: Duration,
+    /// Who is told when a flow was silent for too long.
+    pub on_idle: OnIdle,
+    /// Whether flows end that no rule allows any more.
+    pub rejudge: bool,
 }
 
 /// Which families a connector's ENIs have addresses of.
@@ -216,11 +236,14 @@ impl UdpMapping {
         [("per_remote", Self::PerRemote), ("endpoint_independent", Self::EndpointIndependent)];
 }
 
-/// `[[slot]]`: the connector that a slot's sandbox opens connections by.
+/// `[[slot]]`: the connector that a slot's sandbox opens connections by, and how fast it may be.
 #[derive(Clone, Debug)]
 pub struct SlotBinding {
     /// The slot.
     pub slot: At<SlotName>,
-    /// The place of the connector in [`Config::connectors`](super::Config::connectors).
-    pub connector: usize,
+    /// The place of the connector in [`Config::connectors`](super::Config::connectors); without one, the sandbox opens
+    /// no connections.
+    pub connector: Option<usize>,
+    /// How fast it may send and receive.
+    pub rates: SlotRates,
 }

@@ -1,12 +1,18 @@
 //! A valid configuration. What people may have to be shown again remembers where it was written.
 
 mod connectors;
+mod guards;
+mod listeners;
 mod prefix;
 
 pub use connectors::{
     Addresses, Connector, ConnectorKey, ConnectorSettings, EniKind, EniMac, Family, SlotBinding, Subnet,
     SubnetPrefix, UdpMapping, VpcRoute,
 };
+pub use guards::{
+    Bucket, DirectionRate, Far, OnIdle, RuleProtocol, SecurityGroup, Service, SgRule, SlotRates, Tenant,
+};
+pub use listeners::{Listener, Place, Protocol, Share, Stickiness, Target, TargetGroup, Transport};
 pub use prefix::{AddressRange, Prefix};
 pub(crate) use prefix::{MAPPED_BITS, address, number};
 
@@ -14,7 +20,7 @@ use miette::SourceSpan;
 use std::fmt;
 use std::path::PathBuf;
 use weir_dataplane::Sizes;
-use weir_path::addr::{Ip4, Ip6, L4Port, Mac, Zone};
+use weir_path::addr::{Ip4, Ip6, Mac, Zone};
 use weir_path::hash::HashKey;
 use weir_path::packet::VlanTag;
 use weir_path::time::{Seconds, Times};
@@ -45,6 +51,8 @@ pub struct Config {
     pub answers: Answers,
     /// How every slot looks from inside.
     pub sandbox: Sandbox,
+    /// Those that say how much they may have.
+    pub tenants: Vec<Tenant>,
     /// The address spaces.
     pub vpcs: Vec<Vpc>,
     /// The ways to the VPCs.
@@ -55,10 +63,26 @@ pub struct Config {
     pub listeners: Vec<Listener>,
     /// The pieces of VPCs that ENIs are given addresses of.
     pub subnets: Vec<Subnet>,
+    /// Whom sandboxes may reach, and who may reach them, in the order of the file.
+    pub security_groups: Vec<SecurityGroup>,
     /// How sandboxes open connections.
     pub connectors: Vec<Connector>,
-    /// Which slot has which connector.
+    /// Which slot has which connector, and how fast it may be.
     pub slots: Vec<SlotBinding>,
+}
+
+impl Config {
+    /// The places of connectors that target groups and services are reached by, each as often as it is named.
+    pub fn leading(&self) -> impl Iterator<Item = usize> {
+        let services = self.connectors.iter().flat_map(|connector| &connector.services);
+        let groups = self.groups.iter().filter_map(|group| group.connector);
+        groups.chain(services.map(|service| service.via))
+    }
+
+    /// The places of connectors that are used by anything: by slots, too. Each as often as it is named.
+    pub fn uses(&self) -> impl Iterator<Item = usize> {
+        self.slots.iter().filter_map(|slot| slot.connector).chain(self.leading())
+    }
 }
 
 /// `[dataplane]`: what can't change while the daemon runs.
@@ -134,6 +158,8 @@ pub struct Vpc {
     pub name: At<String>,
     /// Its number, made from the name.
     pub zone: Zone,
+    /// The tenant whose it is; where absent, connectors of all tenants may be in it.
+    pub tenant: Option<At<String>>,
     /// Who takes what is for addresses elsewhere.
     pub routes: Vec<VpcRoute>,
 }
@@ -197,52 +223,6 @@ pub struct OwnAddress<A> {
     pub gateway: Option<A>,
 }
 
-/// `[[target_group]]`.
-#[derive(Clone, Debug)]
-pub struct TargetGroup {
-    /// Its name.
-    pub name: At<String>,
-    /// Whether a client stays with its target.
-    pub stickiness: Stickiness,
-    /// Its targets.
-    pub targets: Vec<Target>,
-}
-
-/// Whether a client's flows all go to one target.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Debug)]
-pub enum Stickiness {
-    /// Each flow is placed by itself.
-    #[default]
-    None,
-    /// Those from one source address go to one target.
-    SourceIp,
-}
-
-impl Stickiness {
-    /// All kinds, by their names in the file.
-    pub const NAMES: [(&'static str, Self); 2] = [("source_ip", Self::SourceIp), ("none", Self::None)];
-
-    /// The name in the file.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::None => "none",
-            Self::SourceIp => "source_ip",
-        }
-    }
-}
-
-/// `[[target_group.target]]`.
-#[derive(Clone, Debug)]
-pub struct Target {
-    /// Its name, of which the Maglev table is made.
-    pub name: At<String>,
-    /// Its slot.
-    pub slot: At<SlotName>,
-    /// The port it serves on; `None` for the one that the client asked for.
-    pub port: Option<L4Port>,
-}
-
 /// How a slot is called in the file.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct SlotName {
@@ -262,107 +242,3 @@ impl fmt::Display for SlotName {
 
 /// Where namespaces have names (ip-netns(8)).
 pub const NETNS_DIR: &str = "/run/netns";
-
-/// What a listener listens for.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub enum Protocol {
-    /// TCP.
-    Tcp,
-    /// UDP.
-    Udp,
-    /// Both, on one port.
-    TcpUdp,
-}
-
-/// TCP or UDP.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub enum Transport {
-    /// TCP.
-    Tcp,
-    /// UDP.
-    Udp,
-}
-
-impl Protocol {
-    /// All of them, by their names in the file.
-    pub const NAMES: [(&'static str, Self); 3] =
-        [("tcp", Self::Tcp), ("udp", Self::Udp), ("tcp_udp", Self::TcpUdp)];
-
-    /// The name in the file.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Tcp => "tcp",
-            Self::Udp => "udp",
-            Self::TcpUdp => "tcp_udp",
-        }
-    }
-
-    /// What it is made of.
-    #[must_use]
-    pub const fn transports(self) -> &'static [Transport] {
-        match self {
-            Self::Tcp => &[Transport::Tcp],
-            Self::Udp => &[Transport::Udp],
-            Self::TcpUdp => &[Transport::Tcp, Transport::Udp],
-        }
-    }
-}
-
-impl Transport {
-    /// The name for people.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Tcp => "tcp",
-            Self::Udp => "udp",
-        }
-    }
-
-    /// The IP protocol number (RFC 790).
-    #[must_use]
-    pub const fn number(self) -> u8 {
-        match self {
-            Self::Tcp => weir_path::wire::protocol::TCP,
-            Self::Udp => weir_path::wire::protocol::UDP,
-        }
-    }
-}
-
-/// `[[listener]]`.
-#[derive(Clone, Debug)]
-pub struct Listener {
-    /// Its name.
-    pub name: At<String>,
-    /// The VPC's name.
-    pub vpc: String,
-    /// The VPC.
-    pub zone: Zone,
-    /// The virtual address; an IPv4 address is mapped.
-    pub address: At<Ip6>,
-    /// The port; `None` for all that no other listener of the address has.
-    pub port: Option<L4Port>,
-    /// What it listens for.
-    pub protocol: Protocol,
-    /// The target groups that new flows are spread over.
-    pub shares: Vec<Share>,
-    /// How long its established flows may be silent, where it says so itself.
-    pub idle: Option<Seconds>,
-}
-
-/// A target group's share of a listener's new flows.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Share {
-    /// The place of the group in [`Config::groups`].
-    pub group: usize,
-    /// Its share, beside those of the listener's other groups.
-    pub weight: u32,
-}
-
-impl Listener {
-    /// How long its established flows may be silent.
-    #[must_use]
-    pub fn idle(&self, transport: Transport, timeouts: &Timeouts) -> Seconds {
-        self.idle.unwrap_or_else(|| timeouts.idle(transport))
-    }
-}

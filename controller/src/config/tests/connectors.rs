@@ -6,7 +6,7 @@ use std::time::Duration;
 use weir_path::addr::Ip6;
 
 /// Two VPCs, two uplinks of the first, and one of everything that connects.
-pub(super) const CONNECTED: &str = r#"version = 1
+pub(crate) const CONNECTED: &str = r#"version = 1
 
 [[vpc]]
 name = "prod"
@@ -77,6 +77,7 @@ fn a_connector_says_its_subnets_and_the_rest_has_defaults() {
         enis: EniKind::Own,
         mac: EniMac::Uplink,
         udp_mapping: UdpMapping::PerRemote,
+        security_groups: vec![],
     };
     assert_eq!((&connector.key, connector.zone), (&key, config.vpcs[0].zone));
     let settings = ConnectorSettings {
@@ -87,11 +88,13 @@ fn a_connector_says_its_subnets_and_the_rest_has_defaults() {
         udp_idle: Seconds(350),
         rest: Seconds(60),
         idle_reclaim: Duration::from_secs(1_209_600),
+        on_idle: OnIdle::NextPacket,
+        rejudge: false,
     };
     assert_eq!(connector.settings, settings);
     assert_eq!(
         (config.slots[0].slot.value.to_string(), config.slots[0].connector),
-        ("sandbox-1:eth0".into(), 0)
+        ("sandbox-1:eth0".into(), Some(0))
     );
     let places: Vec<_> = config.subnets.iter().map(|subnet| subnet.uplink).collect();
     assert_eq!(places, [0, 1, 2]);
@@ -174,17 +177,6 @@ fn a_slot_may_be_a_target_too() {
     let target = "\n[[target_group]]\nname = \"web\"\n  [[target_group.target]]\n  name = \"t\"\n  netns = \"sandbox-1\"\n  \
                   interface = \"eth0\"\n";
     assert_eq!(config(&format!("{CONNECTED}{target}")).slots.len(), 1);
-}
-
-#[test]
-fn security_groups_are_refused_by_name() {
-    let text = CONNECTED.replace("tenant = \"acme\"", "tenant = \"acme\"\nsecurity_groups = [\"sg-1\"]");
-    let shown = document(&text).parse().unwrap_err().rendered();
-    let words = shown.split_whitespace().filter(|word| *word != "│").collect::<Vec<_>>().join(" ");
-    assert!(
-        words.contains("come with a later release, and a connector without them is not filtered"),
-        "{shown}"
-    );
 }
 
 #[test]
@@ -353,6 +345,6 @@ const MISTAKES: &[Mistake] = &[
         "connector = \"web-fn\"\n",
         "connector = \"web-fn\"\n[[slot]]\nnetns = \"sandbox-1\"\ninterface = \"eth0\"\nconnector = \"web-fn\"\n",
         "60:13",
-        &["slot sandbox-1:eth0 has two connectors"],
+        &["slot sandbox-1:eth0 has two [[slot]] sections"],
     ),
 ];

@@ -4,7 +4,7 @@ mod address;
 mod prefix;
 
 pub(crate) use address::{address, address6, mac, on_link, on_link6, vip};
-pub(crate) use prefix::{prefix, prefix4, prefix6, range, range4, range6};
+pub(crate) use prefix::{cidr, prefix, prefix4, prefix6, range, range4, range6};
 
 use super::model::{NETNS_DIR, Protocol, Stickiness, UplinkHook};
 use super::problem::Problem;
@@ -104,6 +104,31 @@ pub(crate) fn port_or_any(value: Value<'_>) -> Result<Option<L4Port>, Problem> {
             let instead = "a whole number from 1 to 65535, without quotes, or `\"any\"` for all ports";
             Err(wrong_type(&value, "a port", instead))
         }
+    }
+}
+
+/// A port, or the ports from one to another, like `1000-2000`.
+pub(crate) fn ports(value: Value<'_>) -> Result<(u16, u16), Problem> {
+    if matches!(value.value, DeValue::Integer(_)) {
+        // In range, as just read.
+        return number(value, 0, u32::from(u16::MAX)).map(|port| (port as u16, port as u16));
+    }
+    let at = value.at;
+    let written = text(value, "443")?;
+    let (first, last) = written.split_once('-').unwrap_or((&written, &written));
+    let port = |text: &str| text.trim().parse::<u16>().ok();
+    let wrong = |why: &str, help: String| Problem::new(at, format!("\"{written}\" are no ports"), why, help);
+    match (port(first), port(last)) {
+        (Some(first), Some(last)) if first <= last => Ok((first, last)),
+        (Some(first), Some(last)) => {
+            Err(wrong("the wrong way round", format!("write \"{last}-{first}\"")))
+        }
+        _ => Err(wrong(
+            "neither a port nor a range of them",
+            "write a port from 0 to 65535, like \"443\", or a range, like \"1000-2000\"; all ports are allowed where \
+             the line is left out"
+                .to_owned(),
+        )),
     }
 }
 

@@ -6,6 +6,8 @@ use crate::config::model::{AddressRange, At, Family, MAPPED_BITS, Prefix};
 use crate::config::problem::Problem;
 use crate::config::reader::Value;
 use miette::SourceSpan;
+use std::net::IpAddr;
+use std::str::FromStr;
 use weir_path::addr::Ip6;
 
 /// The prefix of an IPv4 network.
@@ -45,6 +47,49 @@ fn prefix_of(value: Value<'_>, family: Family, example: &str) -> Result<Prefix, 
         format!("is all of {canonical} meant, or one address?"),
         format!("write \"{canonical}\""),
     ))
+}
+
+/// A prefix of addresses at the other end, of either family, and as wide as all of one.
+pub(crate) fn cidr(value: Value<'_>) -> Result<Prefix, Problem> {
+    let at = value.at;
+    let written = text(value, "10.0.0.0/8")?;
+    let wrong =
+        |why: &str, help: String| Problem::new(at, format!("\"{written}\" is not a prefix"), why, help);
+    let Some((address, len)) = written.split_once('/') else {
+        let is_v6 = written.contains(':');
+        let help = match IpAddr::from_str(&written) {
+            Ok(one) => format!("write \"{one}/{}\" for this address alone", if is_v6 { 128 } else { 32 }),
+            Err(_) => "write a network and the length of its prefix, like \"10.0.0.0/8\"".to_owned(),
+        };
+        return Err(wrong("no prefix length", help));
+    };
+    let Ok(address) = IpAddr::from_str(address) else {
+        return Err(wrong(
+            "not an address",
+            "write a network, like \"10.0.0.0/8\" or \"2001:db8::/32\"".to_owned(),
+        ));
+    };
+    let (most, skipped) = match address {
+        IpAddr::V4(_) => (u32::BITS as u8, MAPPED_BITS),
+        IpAddr::V6(_) => (u128::BITS as u8, 0),
+    };
+    let Some(len) = len.parse::<u8>().ok().filter(|len| *len <= most) else {
+        return Err(wrong("not a prefix length", format!("write a length from /0 to /{most}")));
+    };
+    let prefix = Prefix { address: Ip6::from(address), bits: skipped + len };
+    // Nobody's but those of IPv4 are there, and a rule for them would mean IPv4.
+    let holds_v4 = skipped == 0 && prefix.bits > 0 && prefix.overlaps(&Prefix::ALL_V4);
+    if holds_v4 {
+        let help = "write \"::/0\" for all of IPv6, \"0.0.0.0/0\" for all of IPv4, or both";
+        return Err(wrong("IPv4 addresses, mapped into IPv6", help.to_owned()));
+    }
+    let first = prefix.range().first;
+    if first == prefix.address {
+        return Ok(prefix);
+    }
+    let canonical = Prefix { address: first, ..prefix };
+    let help = format!("write \"{canonical}\", or \"{address}/{most}\" for the one address");
+    Err(wrong("has bits behind its prefix", help))
 }
 
 /// The addresses from one to another, like `10.0.1.10-10.0.1.20`, or one alone.

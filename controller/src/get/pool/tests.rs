@@ -40,7 +40,8 @@ fn an_eni_says_whose_it_is_where_it_is_and_how_full() {
         concat!(
             r#"[{"id":"eni-0000000000000002a","vpc":"prod","subnet":"prod-a","connectors":["web-fn","web-fn-too"],"#,
             r#""tenant":"acme","addresses":["10.0.1.5"],"draining_addresses":["10.0.1.6"],"mac":"02:00:00:00:00:05","#,
-            r#""device":"eth0","vlan":null,"state":"in-use","live":6451,"resting":1,"fullest_percent":10.0}]"#,
+            r#""device":"eth0","vlan":null,"state":"in-use","live":6451,"resting":1,"fullest_percent":10.0,"#,
+            r#""security_groups":[]}]"#,
         )
     );
     let shown = enis::as_table(&views);
@@ -65,7 +66,8 @@ fn a_connector_says_whether_it_works_and_if_not_why() {
         json(&views[..1].to_vec()),
         concat!(
             r#"[{"name":"web-fn","tenant":"acme","vpc":"prod","subnets":["prod-a"],"state":"Active","reason_code":null,"#,
-            r#""reason":null,"references":2,"enis":["eni-0000000000000002a"],"live":3,"refused":4}]"#,
+            r#""reason":null,"references":2,"enis":["eni-0000000000000002a"],"live":3,"refused":4,"#,
+            r#""security_groups":[]}]"#,
         )
     );
     assert_eq!(views[1].enis, views[0].enis, "one key, one ENI");

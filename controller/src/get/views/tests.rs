@@ -2,10 +2,12 @@
 
 use super::super::flows::tests::flow;
 use super::super::table;
+use super::super::targets::{as_table as targets_as_table, targets};
 use super::*;
 use crate::config::tests::{SMALL, config};
+use std::collections::BTreeMap;
 use weir_dataplane::counters::{Hook, HookCounters};
-use weir_path::addr::{IfIndex, Zone};
+use weir_path::addr::{Address, IfIndex, Ip4, Zone};
 use weir_path::flow::end::End;
 use weir_path::tables::{Delivery, Egress};
 
@@ -61,13 +63,14 @@ fn a_target_on_all_ports_has_the_flows_that_no_other_target_of_its_slot_has() {
     let views = targets(&config(&text), &slots(), &interfaces(), &flows);
     let shown: Vec<_> = views.iter().map(|it| (it.name.as_str(), it.port, it.flows)).collect();
     assert_eq!(shown, [("sandbox-1", None, 2), ("sandbox-2", None, 0), ("ssh-1", Some(22), 1)]);
-    assert!(table::targets(&views).contains("any"));
+    assert!(targets_as_table(&views).contains("any"));
 }
 
 #[test]
 fn a_flow_that_a_sandbox_opened_is_no_targets() {
     let mut own = flow(40_000, 7, 8_081);
     own.zones.reverse();
+    (own.reply.src, own.reply.sport) = (own.original.dst, own.original.dport);
     let views = targets(&config(SMALL), &slots(), &interfaces(), &[own]);
     assert_eq!(
         views.iter().map(|it| (it.state, it.flows)).collect::<Vec<_>>(),
@@ -82,17 +85,40 @@ fn targets_are_active_or_missing_and_those_no_longer_configured_drain() {
     assert_eq!(
         json(&views),
         concat!(
-            r#"[{"target_group":"web","name":"sandbox-1","slot":"sb1:eth0","port":8081,"binding":7,"state":"active","flows":2,"stickiness":"none"},"#,
-            r#"{"target_group":"web","name":"sandbox-2","slot":"veth-sb2","port":8080,"binding":null,"state":"missing","flows":0,"stickiness":"none"},"#,
-            r#"{"target_group":"","name":"","slot":"binding 9","port":8080,"binding":9,"state":"draining","flows":1,"stickiness":"none"}]"#,
+            r#"[{"target_group":"web","name":"sandbox-1","slot":"sb1:eth0","port":8081,"binding":7,"state":"active","flows":2,"stickiness":"none","address":null},"#,
+            r#"{"target_group":"web","name":"sandbox-2","slot":"veth-sb2","port":8080,"binding":null,"state":"missing","flows":0,"stickiness":"none","address":null},"#,
+            r#"{"target_group":"","name":"","slot":"binding 9","port":8080,"binding":9,"state":"draining","flows":1,"stickiness":"none","address":null}]"#,
         )
     );
-    let shown = table::targets(&views);
+    let shown = targets_as_table(&views);
     let row = shown.lines().nth(1).unwrap();
     assert_eq!(
         row.split_whitespace().collect::<Vec<_>>(),
         ["web", "sandbox-1", "sb1:eth0", "8081", "none", "7", "active", "2"]
     );
+}
+
+#[test]
+fn a_flow_to_an_address_behind_a_vip_is_that_targets_and_to_a_service_nobodys() {
+    let connector = "[[subnet]]\nname = \"a\"\nvpc = \"prod\"\nprefix = \"10.0.1.0/24\"\n\
+                     [[connector]]\nname = \"fn\"\ntenant = \"acme\"\nsubnets = [\"a\"]\n\
+                     [[connector.service]]\naddress = \"169.254.100.1\"\nport = 9001\nprotocol = \"tcp\"\n\
+                     via = \"fn\"\nto = \"10.0.1.60\"\n\
+                     [[target_group]]\nname = \"db\"\nconnector = \"fn\"\n\
+                     [[target_group.target]]\nname = \"db-1\"\naddress = \"10.0.1.50\"\nport = 5432\n";
+    let config = config(&format!("{SMALL}{connector}"));
+    let to = |opening, last, port| {
+        let mut flow = flow(40_000, 7, port);
+        flow.zones = [opening, config.vpcs[0].zone];
+        flow.reply.src = Ip4([10, 0, 1, last]).mapped();
+        flow
+    };
+    let [vpc, sandbox] = [config.vpcs[0].zone, Zone::of_binding(9).unwrap()];
+    let flows = [to(vpc, 50, 5_432), to(sandbox, 50, 5_432), to(sandbox, 60, 9_001), to(vpc, 70, 5_432)];
+    let views = targets(&config, &slots(), &interfaces(), &flows);
+    let shown: Vec<_> = views[2..].iter().map(|it| (it.address.as_deref(), it.state, it.flows)).collect();
+    assert_eq!(shown, [(Some("10.0.1.50"), "active", 2), (Some("10.0.1.70"), "draining", 1)]);
+    assert!(targets_as_table(&views).contains("10.0.1.50"));
 }
 
 #[test]
@@ -106,6 +132,7 @@ fn counters_say_why_packets_left_and_how_many_are_unaccounted_for() {
         ended: BTreeMap::from([(End::Idle, 4)]),
         opened: 9,
         events_lost: 1,
+        signals_lost: 2,
     };
     let view = counters(&counted, &interfaces(), &slots(), &EniRecords::new());
     assert_eq!(
@@ -117,12 +144,12 @@ fn counters_say_why_packets_left_and_how_many_are_unaccounted_for() {
             r#""sent":[{"interface":0,"ifindex":2,"name":"uplink","packets":3},"#,
             r#"{"interface":1,"ifindex":11,"name":"sb1:eth0","packets":5}],"flows_opened":9,"#,
             r#""ended":[{"reason":"idle","flows":4,"meaning":"Nothing was heard for as long as the flow may be silent."}],"#,
-            r#""events_lost":1}"#,
+            r#""events_lost":1,"signals_lost":2}"#,
         )
     );
     let shown = table::counters(&view);
     assert!(shown.contains("idle         4      Nothing was heard"), "{shown}");
-    assert!(shown.ends_with("events lost: 1"), "{shown}");
+    assert!(shown.ends_with("events lost: 1\nsignals lost: 2"), "{shown}");
 }
 
 pub(crate) fn json(views: &impl Serialize) -> String {
