@@ -25,7 +25,7 @@ const IDLE: Duration = Duration::from_secs(60);
 const LAG: Duration = Duration::from_secs(10);
 
 fn listen(netns: &Netns, port: u16) -> Result<TcpListener, Failure> {
-    Ok(netns.enter(|| TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)))??)
+    Ok(netns.enter(move || TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)))??)
 }
 
 /// Both ends speak once, and are silent from then on.
