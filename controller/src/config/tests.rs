@@ -1,6 +1,7 @@
 //! Every mistake is shown where it is, with the value and what to write instead.
 
 mod connectors;
+mod guards;
 mod mistakes;
 mod network;
 
