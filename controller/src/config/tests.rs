@@ -7,6 +7,7 @@ mod network;
 
 use super::*;
 pub(crate) use connectors::CONNECTED;
+pub(crate) use guards::GUARDED;
 use mistakes::{MISTAKES, find_all};
 use weir_dataplane::FamilySizes;
 use weir_path::addr::{Address, Ip4, L4Port, Mac};
