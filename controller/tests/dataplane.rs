@@ -15,6 +15,7 @@ use tempfile::TempDir;
 use weir_dataplane::flows::{FlowState, SideState};
 use weir_dataplane::{Dataplane, FamilySizes, Options, Sizes};
 use weir_path::addr::{InterfaceId, Ip4, L4Port, Mac, Zone};
+use weir_path::flow::end::End;
 use weir_path::flow::{Counts, Ends, Hop, Key, Key4, Life, Meta, Phase, RecordId, Side, Stamp, V4};
 use weir_path::layout::SCHEMA;
 use weir_path::time::Seconds;
@@ -111,7 +112,7 @@ fn a_flow_that_ends_is_told_to_the_one_who_follows() {
     assert_eq!(second.code, 1);
     assert!(second.err.contains(&format!("(pid {})", reader.child.id())), "{}", second.err);
 
-    assert_eq!(dataplane.end_flows(|_| true).unwrap(), 1);
+    assert_eq!(dataplane.end_flows(End::Removed, |_| true).unwrap(), 1);
     let mut line = String::new();
     BufReader::new(reader.child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
     for field in [

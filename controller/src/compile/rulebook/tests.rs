@@ -1,7 +1,11 @@
 //! Who stays, and who has to leave, under which rules.
 
 use super::*;
+use crate::config::tests::{SMALL, config};
+use crate::pool::{ConnectorState, Entry, Moment};
+use weir_dataplane::image::ConnectorImage;
 use weir_path::addr::{Address, Ip4};
+use weir_path::tables::{Egress, Owner};
 
 const OURS: ConnectorId = ConnectorId(1);
 const THEIRS: ConnectorId = ConnectorId(2);
@@ -168,4 +172,76 @@ fn only_slots_with_a_connector_are_known_by_their_bindings() {
         record(binding(9), ConnectorId::NONE),
     ];
     assert_eq!(slots(&records), Slots::from([(binding(7), OURS)]));
+}
+
+/// Two connectors, one of which wants flows judged again and whose group allows itself; the pool behind them, and what is
+/// compiled of them.
+fn compiled() -> (Config, Pool, Image) {
+    let text = r#"
+[[subnet]]
+name = "a"
+vpc = "prod"
+prefix = "10.0.1.0/24"
+[[security_group]]
+name = "web"
+vpc = "prod"
+[[security_group.outbound]]
+protocol = "all"
+security_group = "web"
+[[connector]]
+name = "strict"
+tenant = "a"
+subnets = ["a"]
+security_groups = ["web"]
+rejudge = true
+[[connector]]
+name = "lax"
+tenant = "b"
+subnets = ["a"]
+security_groups = ["web"]
+"#;
+    let config = config(&format!("{SMALL}{text}"));
+    let entry = |connector: &crate::config::Connector, id| Entry {
+        key: connector.key.clone(),
+        id,
+        state: ConnectorState::Active,
+        reason: None,
+        since: Moment(0),
+        references: 1,
+        used: Moment(0),
+        roomy: None,
+        enis: vec![],
+    };
+    let entries = config.connectors.iter().zip([OURS, THEIRS]).map(|(it, id)| entry(it, id)).collect();
+    let group = SecurityGroupId(1);
+    let none = SecurityGroupId::NONE;
+    let connector =
+        Connector { zone: vpc(), groups: [group, none, none, none, none], ..Connector::default() };
+    let rule = Rule { last: u16::MAX, group, ..Rule::default() };
+    let (rules_out, rules_in) = (Some(vec![rule]), Some(vec![]));
+    let compiled = ConnectorImage { connector, rules_out, rules_in, ..ConnectorImage::default() };
+    let image = Image {
+        connectors: [(OURS, compiled.clone()), (THEIRS, compiled)].into(),
+        enis: [(Vip { address: v4(THEIR_ENI), zone: vpc() }, Owner::eni(InterfaceId(5)))].into(),
+        ..Image::default()
+    };
+    (config, Pool { entries, ..Pool::default() }, image)
+}
+
+#[test]
+fn a_book_has_the_rules_of_those_who_want_it_and_the_groups_that_they_name() {
+    let (config, pool, mut image) = compiled();
+    let egress = Egress { id: InterfaceId(5), ..Egress::default() };
+    let eni = Interface { egress, zone: vpc(), connector: THEIRS, ..Interface::default() };
+    let before = Rulebook::of(&config, &pool, &image, &[eni]);
+    assert_eq!(before.pages.keys().collect::<Vec<_>>(), [&OURS]);
+    let to_eni = flow([binding(7), vpc()], (SANDBOX, THEIR_ENI, 443), (THEIR_ENI, 443, OUR_ENI));
+    assert!(before.is_strict() && before.allows(&to_eni, &known()) && !before.allows(&outwards(7), &known()));
+
+    let lax = image.connectors.get_mut(&THEIRS).unwrap();
+    (lax.rules_out, lax.connector.tcp_idle.0) = (None, 7);
+    assert_eq!(Rulebook::of(&config, &pool, &image, &[eni]), before, "what nobody is judged by is no change");
+    let left = Rulebook::of(&config, &pool, &image, &[]);
+    assert_ne!(left, before, "an ENI that is no longer in a group is one");
+    assert!(!left.allows(&to_eni, &known()));
 }
