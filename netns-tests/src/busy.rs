@@ -128,6 +128,8 @@ pub struct Visited {
     pub failures: BTreeMap<String, u64>,
     /// How long the slowest took, from the SYN to the answer.
     pub slowest: Duration,
+    /// How long each of those took that were served.
+    pub took: Vec<Duration>,
 }
 
 impl Visited {
@@ -135,6 +137,14 @@ impl Visited {
     #[must_use]
     pub fn failed(&self) -> u64 {
         self.failures.values().sum()
+    }
+
+    /// How long all but the slowest hundredth took at most.
+    #[must_use]
+    pub fn p99(&self) -> Duration {
+        let mut took = self.took.clone();
+        took.sort_unstable();
+        took.get(took.len() * 99 / 100).or(took.last()).copied().unwrap_or_default()
     }
 }
 
@@ -147,7 +157,10 @@ impl Visits {
             let begun = Instant::now();
             let visit = Conversation::begin_by(&door, to).and_then(|mut guest| guest.exchange(b"hello"));
             match visit.and_then(came_back) {
-                Ok(()) => visited.served += 1,
+                Ok(()) => {
+                    visited.served += 1;
+                    visited.took.push(begun.elapsed());
+                }
                 Err(error) => *visited.failures.entry(error.to_string()).or_default() += 1,
             }
             visited.slowest = visited.slowest.max(begun.elapsed());

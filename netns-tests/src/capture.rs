@@ -70,26 +70,31 @@ impl Drop for Capture {
     }
 }
 
-fn packet_socket() -> nix::Result<OwnedFd> {
+pub(crate) fn packet_socket() -> nix::Result<OwnedFd> {
     let socket = socket(AddressFamily::Packet, SockType::Raw, SockFlag::SOCK_CLOEXEC, SockProtocol::EthAll)?;
     setsockopt(&socket, sockopt::RcvBufForce, &BUFFER_BYTES)?;
     setsockopt(&socket.as_fd(), sockopt::ReceiveTimeout, &TimeVal::new(0, 50_000))?;
     Ok(socket)
 }
 
-/// Reads until it is told to end and nothing is waiting any more.
 fn collect(socket: &OwnedFd, ifindex: usize, ends: &AtomicBool) -> Vec<Vec<u8>> {
     let mut frames = Vec::new();
+    each_frame(socket, ifindex, ends, |frame| frames.push(frame.to_vec()));
+    frames
+}
+
+/// Reads until it is told to end and nothing is waiting any more.
+pub(crate) fn each_frame(socket: &OwnedFd, ifindex: usize, ends: &AtomicBool, mut take: impl FnMut(&[u8])) {
     let mut buffer = vec![0; LONGEST];
     loop {
         let told = ends.load(Ordering::Acquire);
         match recvfrom::<LinkAddr>(socket.as_raw_fd(), &mut buffer) {
             Ok((len, Some(from))) if from.ifindex() == ifindex && from.pkttype() != OUTGOING => {
-                frames.extend(buffer.get(..len).map(<[u8]>::to_vec));
+                buffer.get(..len).into_iter().for_each(&mut take);
             }
             Ok(_) | Err(Errno::EINTR) => {}
             Err(Errno::EAGAIN) if !told => {}
-            Err(_) => return frames,
+            Err(_) => return,
         }
     }
 }

@@ -9,7 +9,7 @@ use crate::ipv6::{GATEWAY6, OWN6, ROUTER6, SANDBOX6, VIP6};
 use crate::topology::{OWN, ROUTER, Testbed, UPLINK, VIP};
 
 /// More flows of IPv6 than any test has at once.
-const MAX_FLOWS_V6: u32 = 1 << 12;
+pub(crate) const MAX_FLOWS_V6: u32 = 1 << 12;
 
 /// Where the uplink's program runs.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -125,6 +125,8 @@ pub struct Config {
     pub max_flows: u32,
     /// How many of them may be half-open, if not as many as Weir takes for a table of that size.
     pub max_half_open: Option<u32>,
+    /// The same for IPv6.
+    pub max_half_open_v6: Option<u32>,
     /// Seconds of `[timeouts]`, by their key, where they are not those of a real host.
     pub timeouts: Vec<(&'static str, u16)>,
     /// Keys of the uplink with their values, like `mtu` and `1400`.
@@ -148,6 +150,7 @@ impl Config {
             hook,
             max_flows: 1 << 14,
             max_half_open: None,
+            max_half_open_v6: None,
             timeouts: Vec::new(),
             uplink: Vec::new(),
             answers_per_second: None,
@@ -205,13 +208,14 @@ impl Config {
 
     fn dataplane(&self, bed: &Testbed) -> String {
         let [pin_dir, state_dir] = [bed.pin_dir.clone(), bed.dir().join("state")];
-        let half_open = self.max_half_open.map(|flows| format!("max_half_open = {flows}\n"));
+        let line = |key: &str, flows: Option<u32>| flows.map(|flows| format!("{key} = {flows}\n"));
+        let budgets = [("max_half_open", self.max_half_open), ("max_half_open_v6", self.max_half_open_v6)];
         format!(
             "[dataplane]\npin_dir = \"{}\"\nstate_dir = \"{}\"\nmax_flows = {}\nmax_flows_v6 = {MAX_FLOWS_V6}\n{}",
             pin_dir.display(),
             state_dir.display(),
             self.max_flows,
-            half_open.unwrap_or_default(),
+            budgets.iter().filter_map(|(key, flows)| line(key, *flows)).collect::<String>(),
         )
     }
 }

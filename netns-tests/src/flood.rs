@@ -4,7 +4,7 @@
 //! has none of these addresses and does not forward: there they end in silence.
 
 use std::net::{Ipv4Addr, SocketAddrV4};
-use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::os::fd::AsRawFd as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread::{self, JoinHandle};
@@ -78,12 +78,28 @@ pub fn route_back(bed: &Testbed) -> Result<(), Error> {
 impl Flood {
     /// Begins to flood from a namespace.
     pub fn begin(from: &Netns, wave: Wave) -> Result<Self, Error> {
+        Self::of(from, wave.to, wave.per_second, move |n| wave.packet(n))
+    }
+
+    /// Begins to flood from a namespace with IPv4 packets of the caller's: the first one is number 0. They all go by the way
+    /// that leads to `to`.
+    pub fn of(
+        from: &Netns,
+        to: SocketAddrV4,
+        per_second: u32,
+        packet: impl Fn(u32) -> Option<Vec<u8>> + Send + 'static,
+    ) -> Result<Self, Error> {
         let raw = || socket(AddressFamily::Inet, SockType::Raw, SockFlag::SOCK_CLOEXEC, SockProtocol::Raw);
         let socket = from.enter(raw)?.map_err(Error::io("make a raw socket"))?;
         let ends = Arc::new(AtomicBool::new(false));
         let sent = Arc::new(AtomicU32::new(0));
         let (told, count) = (Arc::clone(&ends), Arc::clone(&sent));
-        let thread = thread::spawn(move || pour(&socket, wave, &told, &count));
+        let to = SockaddrIn::from(to);
+        let send = move |n| {
+            let send = |packet: Vec<u8>| sendto(socket.as_raw_fd(), &packet, &to, MsgFlags::empty()).is_ok();
+            packet(n).is_some_and(send)
+        };
+        let thread = thread::spawn(move || pour(per_second, send, &told, &count));
         Ok(Self { begun: Instant::now(), ends, sent, thread: Some(thread) })
     }
 
@@ -112,20 +128,16 @@ impl Drop for Flood {
 }
 
 /// Sends until it is told to end, or every sender has sent once.
-fn pour(socket: &OwnedFd, wave: Wave, ends: &AtomicBool, count: &AtomicU32) {
-    let to = SockaddrIn::from(wave.to);
+fn pour(per_second: u32, send: impl Fn(u32) -> bool, ends: &AtomicBool, count: &AtomicU32) {
     let (mut sent, mut missed) = (0, 0);
     let begun = Instant::now();
     while !ends.load(Ordering::Relaxed) && sent < SENDERS_COUNT {
-        let due = (begun.elapsed().as_secs_f64() * f64::from(wave.per_second)) as u32;
+        let due = (begun.elapsed().as_secs_f64() * f64::from(per_second)) as u32;
         let owed = due.saturating_sub(sent + missed);
         missed += owed.saturating_sub(LARGEST_BURST);
         for _ in 0..owed.min(LARGEST_BURST) {
-            let is_sent = wave
-                .packet(sent)
-                .is_some_and(|packet| sendto(socket.as_raw_fd(), &packet, &to, MsgFlags::empty()).is_ok());
             // A queue that is full is a packet that was not sent.
-            *if is_sent { &mut sent } else { &mut missed } += 1;
+            *if send(sent) { &mut sent } else { &mut missed } += 1;
         }
         count.store(sent, Ordering::Relaxed);
         // The rate is a matter of time, and there is no event to wait for.

@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use etherparse::{IpHeaders, PacketBuilder, PacketBuilderStep};
 
 use crate::error::Error;
+use crate::forge::checksum;
 use crate::netns::Netns;
 use crate::raw;
 
@@ -148,14 +149,6 @@ fn fragment(whole: &[u8], is_first: bool) -> Option<Vec<u8>> {
     let mut packet = whole.to_vec();
     packet.get_mut(FLAGS..FLAGS + 2)?.copy_from_slice(&word.to_be_bytes());
     Some(packet)
-}
-
-/// RFC 1071.
-fn checksum(bytes: &[u8]) -> u16 {
-    let word = |pair: &[u8]| pair.iter().fold(0, |word, byte| word << 8 | u32::from(*byte));
-    let sum = bytes.chunks(2).map(word).sum::<u32>();
-    let folded = (sum >> 16) + (sum & 0xffff);
-    !(((folded >> 16) + folded) as u16)
 }
 
 #[cfg(test)]

@@ -2,17 +2,20 @@
 
 use std::net::{IpAddr, SocketAddrV4, SocketAddrV6};
 use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::thread;
+use std::time::Instant;
 
 use etherparse::PacketBuilder;
 use nix::errno::Errno;
 use nix::ifaddrs::getifaddrs;
 use nix::sys::socket::{
-    AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrIn, SockaddrIn6, SockaddrLike, sendto,
-    socket,
+    AddressFamily, LinkAddr, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrIn, SockaddrIn6,
+    SockaddrLike, sendto, setsockopt, socket, sockopt,
 };
 
 use crate::error::Error;
 use crate::netns::Netns;
+use crate::waiting::PATIENCE;
 
 /// A TCP segment with all that matters about it said.
 #[derive(Clone, Copy, Debug)]
@@ -88,15 +91,45 @@ impl Sender {
 
 /// Sends a frame out of a device of a namespace, as it is.
 pub fn send_frame(netns: &Netns, device: &str, frame: Vec<u8>) -> Result<(), Error> {
-    let name = device.to_owned();
-    let sent = netns.enter(move || {
-        // The header is in the frame, so all that matters of the address is the device.
-        let devices = getifaddrs()?.filter(|it| it.interface_name == name);
-        let address = devices.filter_map(|it| it.address?.as_link_addr().copied()).next();
-        let address = address.ok_or(Errno::ENODEV)?;
-        let family = AddressFamily::Packet;
-        let socket = socket(family, SockType::Raw, SockFlag::SOCK_CLOEXEC, SockProtocol::EthAll)?;
-        sendto(socket.as_raw_fd(), &frame, &address, MsgFlags::empty()).map(drop)
-    })?;
-    sent.map_err(Error::io(format!("send a frame out of {device} of {}", netns.name())))
+    Wire::begin(netns, device)?.send(&frame)
+}
+
+/// Room for all frames that may be under way.
+const BUFFER_BYTES: usize = 64 << 20;
+
+/// A device of a namespace, for many frames.
+#[derive(Debug)]
+pub struct Wire {
+    socket: OwnedFd,
+    device: LinkAddr,
+}
+
+impl Wire {
+    /// Takes hold of it.
+    pub fn begin(netns: &Netns, device: &str) -> Result<Self, Error> {
+        let name = device.to_owned();
+        let begun = netns.enter(move || {
+            // The header is in the frame, so all that matters of the address is the device.
+            let devices = getifaddrs()?.filter(|it| it.interface_name == name);
+            let address = devices.filter_map(|it| it.address?.as_link_addr().copied()).next();
+            let device = address.ok_or(Errno::ENODEV)?;
+            let family = AddressFamily::Packet;
+            let socket = socket(family, SockType::Raw, SockFlag::SOCK_CLOEXEC, SockProtocol::EthAll)?;
+            // A frame that waits for a neighbour on the way is still the sender's: it is not to hold up the others.
+            setsockopt(&socket, sockopt::SndBufForce, &BUFFER_BYTES)?;
+            Ok(Self { socket, device })
+        })?;
+        begun.map_err(Error::io::<Errno>(format!("take hold of {device} of {}", netns.name())))
+    }
+
+    /// Sends a frame out of it, as it is. Where the queue of the other end is full, as soon as there is room.
+    pub fn send(&self, frame: &[u8]) -> Result<(), Error> {
+        let begun = Instant::now();
+        loop {
+            match sendto(self.socket.as_raw_fd(), frame, &self.device, MsgFlags::empty()) {
+                Err(Errno::ENOBUFS) if begun.elapsed() < PATIENCE => thread::yield_now(),
+                sent => return sent.map(drop).map_err(Error::io("send a frame")),
+            }
+        }
+    }
 }

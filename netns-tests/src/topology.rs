@@ -137,7 +137,7 @@ impl Sandbox {
     }
 
     /// Gives the sandbox's end the MAC, the address and the route that all sandboxes have.
-    fn address(&self) -> Result<(), Error> {
+    pub(crate) fn address(&self) -> Result<(), Error> {
         let inside = |args: &[&str]| self.netns.ip(args).map(drop);
         inside(&["link", "set", "eth0", "address", SANDBOX_MAC])?;
         inside(&["addr", "add", &format!("{SANDBOX}/30"), "dev", "eth0"])?;

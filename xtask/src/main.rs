@@ -8,6 +8,7 @@ mod bench;
 mod demo;
 mod error;
 mod reasons;
+mod rfcs;
 mod setup;
 mod shell;
 mod tally;
@@ -33,7 +34,7 @@ Usage: cargo xtask COMMAND
                    how flows find the ports of an ENI's address, from the first to the last one (root)
   bench wire [--json] [--quick]
                    the whole way over veths: Weir beside forwarding, nftables and bare programs, five minutes (root)
-  docs [--check]   write docs/reasons.md from the source; with --check only compare
+  docs [--check]   write docs/reasons.md and docs/rfcs.md from the source; with --check only compare the first
 ";
 
 fn main() -> ExitCode {
@@ -54,7 +55,10 @@ fn run(arguments: &[&str]) -> Result<ExitCode, Error> {
         ["test", "--long"] => return test::everything(&workspace, true),
         ["check"] => return test::without_root(&workspace),
         ["bench", which, flags @ ..] => bench::run(&workspace, which, flags)?,
-        ["docs"] => reasons::write(&workspace)?,
+        ["docs"] => {
+            reasons::write(&workspace)?;
+            rfcs::write(&workspace)?;
+        }
         ["docs", "--check"] => reasons::compare(&workspace)?,
         [] | ["help" | "-h" | "--help"] => eprint!("{USAGE}"),
         other => return Err(Error::Usage { given: other.join(" "), usage: USAGE }),

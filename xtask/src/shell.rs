@@ -18,6 +18,18 @@ pub(crate) fn run_with_stdout(command: &mut Command) -> Result<(), Error> {
     if status.success() { Ok(()) } else { Err(Error::Failed { command: said, status }) }
 }
 
+/// Says the command on stderr, and returns what it prints.
+pub(crate) fn result_of(command: &mut Command) -> Result<Vec<u8>, Error> {
+    let said = say(command);
+    let output = command.stdin(Stdio::null()).stderr(Stdio::inherit()).output();
+    let output = output.map_err(|source| Error::CannotStart { command: said.clone(), source })?;
+    if output.status.success() {
+        Ok(output.stdout)
+    } else {
+        Err(Error::Failed { command: said, status: output.status })
+    }
+}
+
 /// What a program prints, where it could be started and succeeded. For checks: silent otherwise.
 pub(crate) fn stdout_of(command: &mut Command) -> Option<String> {
     let output = command.stdin(Stdio::null()).stderr(Stdio::null()).output().ok()?;
@@ -77,6 +89,12 @@ mod tests {
     fn a_program_that_fails_is_named_with_its_status() {
         let error = run(Command::new("sh").args(["-c", "exit 3"])).unwrap_err();
         assert_eq!(error.to_string(), "`sh -c 'exit 3'` failed: exit status: 3; see above");
+    }
+
+    #[test]
+    fn what_a_program_prints_is_its_result_if_it_succeeds() {
+        assert_eq!(result_of(Command::new("sh").args(["-c", "echo page"])).unwrap(), b"page\n");
+        assert!(result_of(Command::new("sh").args(["-c", "echo half a page; exit 3"])).is_err());
     }
 
     #[test]

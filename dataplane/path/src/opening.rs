@@ -1,7 +1,7 @@
 //! A flow's first packet from the wire: which listener, which target, and what the two directions will look like.
 
 use crate::addr::{Address, Mac};
-use crate::asked::{Asked, Defect, Refusal};
+use crate::asked::{Asked, Defect, Refusal, Then};
 use crate::flow::store::Flows;
 use crate::flow::{Account, Hop, Key, PortUse};
 use crate::packet::Packet;
@@ -64,6 +64,7 @@ fn read<F: Steps, P: Packet, T: Tables>(
     asked.there = Hop::new(here.egress.id, frame.src);
     asked.back = back::<F, T>(t, here, ip.src, frame.src);
     asked.is_from_wire = 1;
+    asked.then = Then::READY;
     asked.is_fragment = ip.is_fragment.into();
     asked.terms.expected = expected;
     asked.terms.shift = segment.window_shift(p);

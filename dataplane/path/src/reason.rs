@@ -136,7 +136,7 @@ reasons! {
         FragmentAhead "fragment_ahead",
         /// More IPv6 extension headers than the path reads, or longer ones.
         TooManyHeaders "too_many_headers",
-        /// An IPv6 routing header that wants the packet to go somewhere else yet.
+        /// An IPv6 routing header, or an IPv4 option, that wants the packet to go somewhere else yet.
         SourceRouted "source_routed",
         /// The hop limit ran out here, and the sender was not told: the packet may not be answered, or enough answers were made.
         TtlExpired "ttl_expired",

@@ -10,7 +10,7 @@ use crate::serving::heard;
 use crate::steps::{Next, Steps};
 use crate::tables::{Interface, NextHop, NextHopId, Owner, Tables, Vip};
 use crate::walk::{From, Sent, leave};
-use crate::wire::{Arp, Ethernet, Icmp, Ip, Segment, ethernet, icmp, ipv6, protocol};
+use crate::wire::{Arp, Ethernet, Icmp, Ip, Segment, ethernet, icmp, ipv4, protocol};
 
 /// The step of a packet that is of no flow.
 ///
@@ -150,10 +150,10 @@ fn ip_to_vip<F: Steps, P: Packet, T: Tables>(
     Err(answer::reset_if_allowed::<F, P, T>(p, t, here, frame, &ip, &segment))
 }
 
-/// Whether the packet is a fragment that may go on, or lies behind extension headers.
+/// Whether the packet is a fragment that may go on, or lies behind options or extension headers.
 #[inline(always)]
 fn is_odd<F: Icmp>(ip: &Ip<F::Address>) -> bool {
-    let is_behind_extensions = F::HAS_EXTENSIONS && ip.payload_at != ipv6::PAYLOAD;
+    let is_behind_extensions = ip.payload_at != ipv4::AT + F::LEN;
     match ip.protocol {
         protocol::UDP => ip.is_fragment || is_behind_extensions,
         protocol::TCP => !ip.is_fragment && is_behind_extensions,

@@ -5,6 +5,7 @@ pub mod ndp;
 
 mod extensions;
 mod ip;
+mod options;
 mod quoted;
 mod segment;
 

@@ -158,7 +158,10 @@ pub fn every_flow_is_accounted_for(world: &World, state: &State) -> Result<(), S
     let is_any_mapped = world.image.connectors.values().any(|it| it.connector.maps_udp != 0);
     let most = first + stuck + if is_any_mapped { state.opened / 2 } else { 0 };
     require((first..=most).contains(&state.opened), || {
-        format!("{} flows opened, by {first} first packets and {stuck} that could not leave", state.opened)
+        format!(
+            "{} flows opened, by {first} first packets and {stuck} that could not leave: {:?}",
+            state.opened, state.walks
+        )
     })
 }
 

@@ -46,7 +46,7 @@ impl Chain {
 /// Walks the headers that begin at `at` with one of kind `protocol`, and end before `end`.
 ///
 /// # Errors
-/// [`Reason::TooManyHeaders`]; [`Reason::SourceRouted`]; [`Reason::BadHeader`] where one is cut short.
+/// [`Reason::TooManyHeaders`]; [`Reason::SourceRouted`]; [`Reason::BadHeader`] where one is cut short, or stands where it may not.
 #[inline(always)]
 pub(super) fn walk<P: Packet>(p: &P, at: usize, protocol: u8, end: usize) -> Result<Chain, Reason> {
     let furthest = at + MOST_BYTES;
@@ -64,6 +64,10 @@ pub(super) fn walk<P: Packet>(p: &P, at: usize, protocol: u8, end: usize) -> Res
             break;
         }
         let Some([next, len, high, low]) = p.read(here) else { return Err(Reason::BadHeader) };
+        // Every node on the way has to see it first (RFC 8200 section 4.1).
+        if chain.protocol == protocol::HOP_BY_HOP && here != at {
+            return Err(Reason::BadHeader);
+        }
         let mut header_len = 8;
         if chain.protocol == protocol::FRAGMENT {
             // More fragments, or an offset; neither is a whole packet (RFC 6946).

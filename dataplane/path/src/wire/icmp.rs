@@ -16,8 +16,6 @@ pub const QUOTED: usize = 8;
 pub trait Icmp: Network {
     /// The protocol number.
     const PROTOCOL: u8;
-    /// Whether headers may stand between the IP header and what it carries.
-    const HAS_EXTENSIONS: bool;
     /// Type and code of an echo request.
     const ECHO_REQUEST: [u8; 2];
     /// Type and code of an echo reply.
@@ -50,7 +48,6 @@ pub trait Icmp: Network {
 
 impl Icmp for V4 {
     const PROTOCOL: u8 = protocol::ICMP;
-    const HAS_EXTENSIONS: bool = false;
     const ECHO_REQUEST: [u8; 2] = [8, 0];
     const ECHO_REPLY: [u8; 2] = [0, 0];
     const TTL_EXPIRED: [u8; 2] = [11, 0];
@@ -78,7 +75,6 @@ impl Icmp for V4 {
 
 impl Icmp for V6 {
     const PROTOCOL: u8 = protocol::ICMPV6;
-    const HAS_EXTENSIONS: bool = true;
     const ECHO_REQUEST: [u8; 2] = [128, 0];
     const ECHO_REPLY: [u8; 2] = [129, 0];
     const TTL_EXPIRED: [u8; 2] = [3, 0];

@@ -1,6 +1,6 @@
 //! IP headers of both families, read into one shape.
 
-use super::{extensions, ipv4, ipv6};
+use super::{extensions, ipv4, ipv6, options};
 use crate::addr::{Ip4, Ip6};
 use crate::flow::{Family, V4, V6};
 use crate::packet::Packet;
@@ -51,13 +51,14 @@ pub trait Network: Family {
     /// The header of `p` alone: what lies behind IPv6's extension headers stays unknown.
     ///
     /// # Errors
-    /// [`Reason::BadHeader`]: another version, or lengths that contradict each other or the frame's.
+    /// [`Reason::TooManyHeaders`]: it has IPv4 options. [`Reason::BadHeader`]: another version, or lengths that contradict each other or the frame's.
     fn glance<P: Packet>(p: &P) -> Result<Ip<Self::Address>, Reason>;
 
-    /// The header of `p`, and what it carries behind extension headers.
+    /// The header of `p`, and what it carries behind options or extension headers.
     ///
     /// # Errors
-    /// As for [`Self::glance`], and [`Reason::TooManyHeaders`], [`Reason::SourceRouted`].
+    /// As for [`Self::glance`], and [`Reason::SourceRouted`]; [`Reason::TooManyHeaders`] only where there are more than the
+    /// path reads.
     fn read<P: Packet>(p: &P) -> Result<Ip<Self::Address>, Reason>;
 
     /// Whether the header's own checksum is right, where it has one. Asked of what is of no flow: nothing is answered, and
@@ -95,39 +96,18 @@ impl Network for V4 {
     }
 
     #[inline(always)]
-    fn read<P: Packet>(p: &P) -> Result<Ip<Ip4>, Reason> {
-        Self::glance(p)
+    fn glance<P: Packet>(p: &P) -> Result<Ip<Ip4>, Reason> {
+        let ip = ipv4_header(p)?;
+        if ip.payload_at == ipv4::AT + ipv4::LEN { Ok(ip) } else { Err(Reason::TooManyHeaders) }
     }
 
     #[inline(always)]
-    fn glance<P: Packet>(p: &P) -> Result<Ip<Ip4>, Reason> {
-        // The last field first: one comparison with the packet's end does for all of them. Field by field, because
-        // a header read whole is taken apart byte by byte.
-        let Some(dst) = p.read(ipv4::DST) else { return Err(Reason::BadHeader) };
-        let Some(src) = p.read(ipv4::SRC) else { return Err(Reason::BadHeader) };
-        let Some([hop_limit, protocol]) = p.read(ipv4::TTL) else { return Err(Reason::BadHeader) };
-        let Some(fragment) = p.read(ipv4::FRAGMENT) else { return Err(Reason::BadHeader) };
-        let Some(total_len) = p.read(ipv4::TOTAL_LEN) else { return Err(Reason::BadHeader) };
-        let Some([version_ihl]) = p.read(ipv4::AT) else { return Err(Reason::BadHeader) };
-        let header_len = usize::from(version_ihl & 0x0f) * 4;
-        let total_len = usize::from(u16::from_be_bytes(total_len));
-        let lengths_fit = header_len >= ipv4::LEN && total_len >= header_len && p.holds(ipv4::AT + total_len);
-        if version_ihl >> 4 != 4 || !lengths_fit {
-            return Err(Reason::BadHeader);
+    fn read<P: Packet>(p: &P) -> Result<Ip<Ip4>, Reason> {
+        let ip = ipv4_header(p)?;
+        if ip.payload_at != ipv4::AT + ipv4::LEN {
+            options::check(p, ip.payload_at)?;
         }
-        let fragment = u16::from_be_bytes(fragment);
-        Ok(Ip {
-            src: Ip4(src),
-            dst: Ip4(dst),
-            payload_at: ipv4::AT + header_len,
-            payload_len: total_len - header_len,
-            fragment_at: 0,
-            protocol,
-            hop_limit,
-            // More-fragments, or an offset (RFC 791 section 3.1).
-            is_fragment: fragment & 0x3fff != 0,
-            is_later: fragment & 0x1fff != 0,
-        })
+        Ok(ip)
     }
 
     #[inline(always)]
@@ -161,6 +141,37 @@ impl Network for V4 {
         let differs = u64::from(address.to_bits() ^ uplink.local.to_bits());
         uplink.on_link != 0 && differs << (u32::from(uplink.on_link) & 63) >> 32 == 0
     }
+}
+
+#[inline(always)]
+fn ipv4_header<P: Packet>(p: &P) -> Result<Ip<Ip4>, Reason> {
+    // The last field first: one comparison with the packet's end does for all of them. Field by field, because
+    // a header read whole is taken apart byte by byte.
+    let Some(dst) = p.read(ipv4::DST) else { return Err(Reason::BadHeader) };
+    let Some(src) = p.read(ipv4::SRC) else { return Err(Reason::BadHeader) };
+    let Some([hop_limit, protocol]) = p.read(ipv4::TTL) else { return Err(Reason::BadHeader) };
+    let Some(fragment) = p.read(ipv4::FRAGMENT) else { return Err(Reason::BadHeader) };
+    let Some(total_len) = p.read(ipv4::TOTAL_LEN) else { return Err(Reason::BadHeader) };
+    let Some([version_ihl]) = p.read(ipv4::AT) else { return Err(Reason::BadHeader) };
+    let header_len = usize::from(version_ihl & 0x0f) * 4;
+    let total_len = usize::from(u16::from_be_bytes(total_len));
+    let lengths_fit = header_len >= ipv4::LEN && total_len >= header_len && p.holds(ipv4::AT + total_len);
+    if version_ihl >> 4 != 4 || !lengths_fit {
+        return Err(Reason::BadHeader);
+    }
+    let fragment = u16::from_be_bytes(fragment);
+    Ok(Ip {
+        src: Ip4(src),
+        dst: Ip4(dst),
+        payload_at: ipv4::AT + header_len,
+        payload_len: total_len - header_len,
+        fragment_at: 0,
+        protocol,
+        hop_limit,
+        // More-fragments, or an offset (RFC 791 section 3.1).
+        is_fragment: fragment & 0x3fff != 0,
+        is_later: fragment & 0x1fff != 0,
+    })
 }
 
 /// Eight bytes of an address. Addresses are put together from words: an optional array of bytes lies behind its

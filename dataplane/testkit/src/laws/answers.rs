@@ -19,6 +19,8 @@ pub(super) fn answered(before: &[u8], after: &[u8], why: Reason) -> Result<(), S
         Reason::AnsweredEcho => turned(before, after).and_then(|()| as_right_as_before(before, after)),
         Reason::AnsweredNoTarget
         | Reason::AnsweredNotAllowedOut
+        | Reason::AnsweredBlockedOut
+        | Reason::AnsweredQuota
         | Reason::AnsweredNoRoute
         | Reason::AnsweredPortsExhausted
         | Reason::AnsweredNoRoom
