@@ -20,8 +20,8 @@ const DEPOT: Party = WEB.ip(198, 51, 100, 16);
 const CALLERS: [Interface; 5] = [FN_1, FN_2, CALLER, CROWD, SLOT_2];
 const LOUD: TenantId = TenantId(1);
 const QUOTAS: Tenant = Tenant {
-    all: Quota { flows: 14, half_open: 7, ports: 9, opened_a_second: 8 },
-    each: Quota { flows: 10, half_open: 5, ports: 6, opened_a_second: 6 },
+    all: Quota { flows: 8, half_open: 3, ports: 5, opened_a_second: 3 },
+    each: Quota { flows: 6, half_open: 2, ports: 3, opened_a_second: 2 },
 };
 
 fn from(network: Ip4, bits: u32) -> Rule {

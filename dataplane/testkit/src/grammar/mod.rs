@@ -35,7 +35,7 @@ use weir_path::time::Now;
 /// Small, so that the tables are full most of the time.
 const MAX_FLOWS: u32 = 48;
 /// Few, so that a burst of first packets finds no place.
-const HALF_OPEN: u32 = 24;
+const HALF_OPEN: u32 = 16;
 /// Few, so that answers are withheld now and then.
 const ANSWERS: u32 = 8;
 /// Prod, with a gateway: one of these.
