@@ -89,7 +89,7 @@ fn image(terms: Terms) -> Image {
         let vip = Vip { address: source.address, zone: connector.zone };
         image.enis.insert(vip, Owner::eni(ENI_ID));
     }
-    image.connectors.insert(CONNECTOR, ConnectorImage { connector, v4, v6 });
+    image.connectors.insert(CONNECTOR, ConnectorImage { connector, v4, v6, ..ConnectorImage::default() });
     image
 }
 

@@ -18,8 +18,6 @@ pub(crate) const MAPPED_BITS: u8 = 96;
 impl Prefix {
     /// All of IPv4.
     pub(crate) const ALL_V4: Self = Self { address: address(0xffff << 32), bits: MAPPED_BITS };
-    /// All of IPv6.
-    pub(crate) const ALL_V6: Self = Self { address: Ip6([0; 16]), bits: 0 };
 
     /// Whether this address begins so.
     #[must_use]
