@@ -1,0 +1,238 @@
+//! How fast a sandbox may send and receive: no faster than its slot's rate, and no slower.
+//!
+//! ```text
+//!   client ───────── router ───────── [XDP] host [TC] ─┬─ sb1 … sb4   each with one bucket
+//!   sends to the VIP, takes what    ENI 192.0.2.100,   └─ sb5         with none
+//!   sandboxes send                  VIP 198.51.100.10
+//! ```
+#![expect(clippy::indexing_slicing, reason = "a testbed has the sandboxes it was built with")]
+#![expect(clippy::print_stdout, reason = "how exact the rates are is a test's result, too")]
+
+use std::io::{Read as _, Write as _};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use weir_netns_tests::config::{Config, Hook, Protocol, Service};
+use weir_netns_tests::connectors::{BOTH, Connector, active};
+use weir_netns_tests::error::{Failure, Tested};
+use weir_netns_tests::ipv6::{self, CLIENT6};
+use weir_netns_tests::pace::{HEADERS, Pace, Sink, rate_between, socket_towards};
+use weir_netns_tests::topology::{CLIENT, Testbed, vip};
+use weir_netns_tests::waiting::{PATIENCE, until};
+use weir_netns_tests::weir::Weir;
+use weir_path::Reason;
+
+/// Where datagrams are taken.
+const SINK: u16 = 7_200;
+/// As a sandbox sends them, from the Ethernet header on.
+const FRAME: u64 = 1_000;
+const WORDS: usize = (FRAME - HEADERS) as usize;
+/// Packets a second of each bucket here, whether it counts them or their bytes.
+const RATE: u64 = 800;
+/// A bucket holds a second's worth: as long is it full of what nobody took, and then the rate is all there is.
+const BURST: Duration = Duration::from_secs(2);
+/// How long is counted.
+const COUNTED: Duration = Duration::from_secs(3);
+
+/// A bucket, by its key in the configuration, for so many packets of [`FRAME`] bytes a second.
+fn bucket(key: &str, packets: u64) -> String {
+    let size = if key == "bytes" { packets * FRAME } else { packets };
+    format!("{key} = {{ size = {size}, refill_ms = 1000 }}")
+}
+
+/// The nth sandbox's slot.
+fn slot(bed: &Testbed, nth: usize) -> String {
+    let netns = bed.sandboxes[nth].netns.name();
+    format!("\n[[slot]]\nnetns = \"{netns}\"\ninterface = \"eth0\"\nconnector = \"out\"\n")
+}
+
+/// The same with a rate.
+fn rate(bed: &Testbed, nth: usize, way: &str, buckets: &str) -> String {
+    slot(bed, nth) + &format!("[slot.rate.{way}]\n{buckets}\n")
+}
+
+/// Nobody has the connector by itself: that is said where a slot's rate is.
+fn config(bed: &Testbed, slots: &str) -> Config {
+    let sandboxes = bed.sandboxes.len();
+    let udp = |name, nth: usize| Service {
+        protocol: Protocol::Udp,
+        ..Service::tcp(name, SINK + nth as u16, SINK, nth..=nth)
+    };
+    let names = ["in-1", "in-2", "in-3", "in-4", "in-5"];
+    let services: Vec<_> = (1..=sandboxes).map(|nth| udp(names[nth - 1], nth)).collect();
+    let connectors = vec![Connector::of(usize::MAX..=usize::MAX, BOTH)];
+    Config { connectors, more: slots.to_owned(), ..Config::new(Hook::Xdp, services) }
+}
+
+fn begin(bed: &Testbed, slots: &str) -> Result<Weir, Failure> {
+    let weir = bed.weir(&config(bed, slots))?;
+    active(&weir)?;
+    Ok(weir)
+}
+
+/// Which way datagrams go.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Way {
+    Out,
+    In,
+}
+
+/// Datagrams from the nth sandbox to the client, or the other way round, and who takes them.
+fn stream(bed: &Testbed, nth: usize, way: Way, per_second: u64) -> Result<(Pace, Sink), Failure> {
+    let (sandbox, port) = (&bed.sandboxes[nth].netns, SINK + 1 + nth as u16);
+    Ok(match way {
+        Way::Out => {
+            let to = SocketAddr::from((CLIENT, port));
+            let sink = Sink::begin(&bed.client, to)?;
+            (Pace::begin(sandbox, to, per_second, WORDS)?, sink)
+        }
+        Way::In => {
+            let sink = Sink::begin(sandbox, (Ipv4Addr::UNSPECIFIED, SINK).into())?;
+            (Pace::begin(&bed.client, vip(port), per_second, WORDS)?, sink)
+        }
+    })
+}
+
+/// Lets time pass: there is no event to wait for.
+fn pass(time: Duration) {
+    thread::sleep(time);
+}
+
+/// What was offered in a second, and what came of it.
+fn must_be_exact(what: &str, offered: u64, rate: u64, came: &[Instant], first: Instant) {
+    let got = rate_between(came, first, first + COUNTED);
+    let error = (got / rate as f64 - 1.0) * 100.0;
+    println!("{what}: offered {offered}/s, rate {rate}/s, got {got:.1}/s, error {error:+.2} %");
+    assert!(error.abs() < 3.0, "{what}: {got:.1}/s");
+}
+
+#[test]
+fn twice_the_rate_comes_out_as_the_rate_of_each_of_the_four_buckets_and_a_sandbox_without_one_is_untouched()
+-> Tested {
+    let bed = ipv6::dual("rates", 5)?;
+    let buckets = [(Way::Out, "bytes"), (Way::Out, "packets"), (Way::In, "bytes"), (Way::In, "packets")];
+    let slots: String = buckets.iter().enumerate().map(|(nth, (way, key))| {
+        let way = if *way == Way::Out { "out" } else { "in" };
+        rate(&bed, nth, way, &bucket(key, RATE))
+    }).collect();
+    let weir = begin(&bed, &(slots + &slot(&bed, 4)))?;
+
+    let ways = buckets.map(|(way, _)| way);
+    let streams = ways.into_iter().chain([Way::Out, Way::In]).enumerate();
+    let streams = streams.map(|(nth, way)| stream(&bed, nth.min(4), way, 2 * RATE));
+    let streams = streams.collect::<Result<Vec<_>, _>>()?;
+    let first = Instant::now() + BURST;
+    pass(BURST + COUNTED);
+
+    let (paces, sinks): (Vec<_>, Vec<_>) = streams.into_iter().unzip();
+    let sent: Vec<_> = paces.into_iter().map(Pace::end).collect();
+    let came: Vec<_> = sinks.into_iter().map(Sink::end).collect();
+    for (nth, (way, key)) in buckets.iter().enumerate() {
+        must_be_exact(&format!("{way:?}, {key}"), 2 * RATE, RATE, &came[nth], first);
+    }
+    let lost = |nth: usize| sent[nth] - came[nth].len() as u64;
+    assert_eq!([lost(4), lost(5)], [0, 0], "the sandbox without a rate, out and in");
+    let counters = weir.counters()?;
+    assert_eq!(counters.of(Reason::OverRateOut), lost(0) + lost(1), "{counters:#?}");
+    assert_eq!(counters.of(Reason::OverRateIn), lost(2) + lost(3), "{counters:#?}");
+    Ok(bed.finish(weir)?)
+}
+
+#[test]
+fn twice_the_rate_comes_out_as_the_rate_of_ipv6() -> Tested {
+    let bed = ipv6::dual("rates6", 1)?;
+    let weir = begin(&bed, &rate(&bed, 0, "out", &bucket("bytes", RATE)))?;
+    let to = SocketAddr::from((CLIENT6, SINK));
+    let sink = Sink::begin(&bed.client, (Ipv6Addr::UNSPECIFIED, SINK).into())?;
+
+    // An IPv6 header is longer by 20 bytes.
+    let pace = Pace::begin(&bed.sandboxes[0].netns, to, 2 * RATE, WORDS - 20)?;
+    let first = Instant::now() + BURST;
+    pass(BURST + COUNTED);
+
+    let sent = pace.end();
+    let came = sink.end();
+    must_be_exact("Out, bytes, IPv6", 2 * RATE, RATE, &came, first);
+    assert_eq!(weir.counters()?.of(Reason::OverRateOut), sent - came.len() as u64);
+    Ok(bed.finish(weir)?)
+}
+
+#[test]
+fn a_new_rate_is_in_force_within_a_second_and_its_flow_goes_on() -> Tested {
+    let bed = ipv6::dual("rates-live", 1)?;
+    let at = |packets| rate(&bed, 0, "out", &bucket("packets", packets));
+    let mut weir = begin(&bed, &at(RATE))?;
+    let (pace, sink) = stream(&bed, 0, Way::Out, 6 * RATE)?;
+    pass(BURST);
+
+    weir.reconfigure(&bed, &config(&bed, &at(3 * RATE)))?;
+    let changed = Instant::now();
+    pass(Duration::from_secs(1) + COUNTED);
+
+    let sent = pace.end();
+    let came = sink.end();
+    must_be_exact("changed", 6 * RATE, 3 * RATE, &came, changed + Duration::from_secs(1));
+    let counters = weir.counters()?;
+    assert_eq!((counters.of(Reason::Opened), weir.flows()?.len()), (1, 1), "{counters:#?}");
+    assert_eq!(counters.of(Reason::OverRateOut), sent - came.len() as u64, "{counters:#?}");
+    assert_eq!(counters.dropped(), counters.of(Reason::OverRateOut) + counters.of(Reason::IcmpIgnored));
+    Ok(bed.finish(weir)?)
+}
+
+#[test]
+fn what_may_be_sent_once_is_sent_once() -> Tested {
+    const ONCE: usize = 500;
+    const SIZE: usize = 128;
+    let bed = ipv6::dual("rates-once", 1)?;
+    let bucket = format!("packets = {{ size = {SIZE}, refill_ms = 3600000, one_time_burst = {ONCE} }}");
+    let mut weir = begin(&bed, &rate(&bed, 0, "out", &bucket))?;
+    let to = SocketAddr::from((CLIENT, SINK));
+    let sink = Sink::begin(&bed.client, to)?;
+    let socket = socket_towards(&bed.sandboxes[0].netns, to)?;
+    let send = |packets: usize| (0..packets).try_for_each(|_| socket.send(b"one").map(drop));
+    let over = |weir: &Weir, packets: usize| {
+        until("every packet to be counted", PATIENCE, String::new, || {
+            Ok((weir.counters()?.of(Reason::OverRateOut) == packets as u64).then_some(()))
+        })
+    };
+
+    send(ONCE + SIZE + 100)?;
+    over(&weir, 100)?;
+    // Neither time nor a reload brings it back.
+    weir.reconfigure(&bed, &config(&bed, &rate(&bed, 0, "out", &(bucket.clone() + " # the same"))))?;
+    send(100)?;
+    over(&weir, 200)?;
+
+    assert_eq!(sink.end().len(), ONCE + SIZE);
+    Ok(bed.finish(weir)?)
+}
+
+#[test]
+fn a_stream_settles_near_the_rate() -> Tested {
+    /// Bytes a second.
+    const BYTES: u64 = 2_000_000;
+    let bed = ipv6::dual("rates-tcp", 1)?;
+    let bytes = format!("bytes = {{ size = {}, refill_ms = 100 }}", BYTES / 10);
+    let weir = begin(&bed, &rate(&bed, 0, "out", &bytes))?;
+    let listener = bed.client.enter(|| TcpListener::bind((IpAddr::from(CLIENT), SINK)))??;
+    let mut sandbox = bed.sandboxes[0].netns.enter(|| TcpStream::connect((CLIENT, SINK)))??;
+    let (mut client, _) = listener.accept()?;
+
+    let begun = Instant::now();
+    let sending = thread::spawn(move || {
+        while begun.elapsed() < BURST + COUNTED && sandbox.write_all(&[0x55; 4_096]).is_ok() {}
+    });
+    let (mut counted, mut buffer) = (0, vec![0; 1 << 16]);
+    while begun.elapsed() < BURST + COUNTED {
+        let len = client.read(&mut buffer)?;
+        counted += if begun.elapsed() < BURST { 0 } else { len as u64 };
+    }
+    drop(client);
+    sending.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+
+    let got = counted as f64 / COUNTED.as_secs_f64();
+    println!("a TCP stream: rate {BYTES} bytes/s with headers, got {got:.0}/s without");
+    assert!(got < BYTES as f64 && got > BYTES as f64 / 2.0, "{got:.0} bytes a second");
+    Ok(bed.finish(weir)?)
+}
