@@ -12,9 +12,7 @@ use std::net::{IpAddr, SocketAddr, SocketAddrV4, TcpListener, UdpSocket};
 
 use weir_netns_tests::capture::{Capture, Verdicts};
 use weir_netns_tests::config::{Config, Hook};
-use weir_netns_tests::connectors::{
-    BOTH, Connector, ENI, ENI6, SERVERS, connected, outwards,
-};
+use weir_netns_tests::connectors::{BOTH, Connector, ENI, ENI6, SERVERS, connected, outwards};
 use weir_netns_tests::error::{Error, Failure, Tested};
 use weir_netns_tests::ipv6::{CLIENT6, VIP6};
 use weir_netns_tests::netns::Netns;
@@ -99,7 +97,8 @@ fn everybody_reaches_them(name: &'static str, hook: Hook) -> Tested {
 }
 
 #[test]
-fn a_server_sees_the_eni_and_two_ports_of_a_vip_that_lead_to_it_don_t_mix_up_one_port_of_a_client() -> Tested {
+fn a_server_sees_the_eni_and_two_ports_of_a_vip_that_lead_to_it_don_t_mix_up_one_port_of_a_client() -> Tested
+{
     /// The client's one port.
     const PORT: u16 = 40_000;
     let server = SocketAddr::from((CLIENT, OWN));
@@ -143,40 +142,31 @@ fn ends_as_closed(weir: &Weir, flows: u64) -> Tested {
 }
 
 #[test]
-fn a_server_on_ipv6_sees_the_eni_too() -> Tested {
-    let server = SocketAddr::from((CLIENT6, OWN));
-    let (bed, weir) = begin("remote-eni6", Hook::Xdp, &[Remote((VIP6, 81).into(), server)])?;
-    let socket = bed.client.enter(move || UdpSocket::bind(server))??;
-    socket.set_read_timeout(Some(PATIENCE))?;
-
-    for from in [&bed.client, &bed.sandboxes[0].netns] {
-        let caller = socket_towards(from, (VIP6, 81).into())?;
-        caller.set_read_timeout(Some(PATIENCE))?;
-        caller.send(b"who am I?")?;
-        let (_, seen) = socket.recv_from(&mut [0; 16])?;
-        assert_eq!(seen.ip(), IpAddr::V6(ENI6), "of {}", from.name());
-        socket.send_to(b"you!", seen)?;
-        caller.recv(&mut [0; 16])?;
-    }
-    Ok(bed.finish(weir)?)
-}
-
-#[test]
-fn an_error_about_an_answer_reaches_the_server_that_sent_it() -> Tested {
+fn a_server_sees_the_eni_whoever_calls_and_hears_of_an_error_about_its_answer() -> Tested {
     let servers = [SocketAddr::from((CLIENT, OWN)), SocketAddr::from((CLIENT6, OWN))];
     let vips: [SocketAddr; 2] = [vip(81), (VIP6, 81).into()];
     let (bed, weir) = begin("remote-icmp", Hook::Xdp, &[0, 1].map(|it| Remote(vips[it], servers[it])))?;
 
-    for (vip, server) in vips.into_iter().zip(servers) {
+    for ((vip, server), eni) in vips.into_iter().zip(servers).zip([IpAddr::V4(ENI), ENI6.into()]) {
         let socket = bed.client.enter(move || UdpSocket::bind(server))??;
         socket.set_read_timeout(Some(PATIENCE))?;
-        let caller = socket_towards(&bed.client, vip)?;
-        caller.send(b"is anybody there?")?;
-        let (_, from) = socket.recv_from(&mut [0; 32])?;
+        let call = |from: &Netns| -> Result<(UdpSocket, SocketAddr), Failure> {
+            let caller = socket_towards(from, vip)?;
+            caller.set_read_timeout(Some(PATIENCE))?;
+            caller.send(b"who am I?")?;
+            let (_, seen) = socket.recv_from(&mut [0; 16])?;
+            assert_eq!(seen.ip(), eni, "of {}", from.name());
+            Ok((caller, seen))
+        };
+        let (sandbox, seen) = call(&bed.sandboxes[0].netns)?;
+        socket.send_to(b"you", seen)?;
+        assert_eq!(sandbox.recv(&mut [0; 16])?, 3);
+
         // Nobody hears the answer: the client's kernel says so to the VIP.
+        let (caller, seen) = call(&bed.client)?;
         drop(caller);
-        socket.connect(from)?;
-        socket.send(b"yes")?;
+        socket.connect(seen)?;
+        socket.send(b"you")?;
         let heard = socket.recv(&mut [0; 8]).map_err(|error| error.kind());
         assert_eq!(heard, Err(ErrorKind::ConnectionRefused), "{server}");
     }
@@ -189,7 +179,8 @@ fn a_server_learns_of_a_narrow_way_to_the_client_behind_the_vip() -> Tested {
     let remotes = remotes();
     let (bed, weir) = begin("remote-mtu", Hook::Xdp, &remotes)?;
     let words: Vec<u8> = (0..1 << 20).map(|n: u32| (n % 251) as u8).collect();
-    let narrow = |netns: &Netns, device| netns.ip(&["link", "set", device, "mtu", &NARROW.to_string()]).map(drop);
+    let narrow =
+        |netns: &Netns, device| netns.ip(&["link", "set", device, "mtu", &NARROW.to_string()]).map(drop);
 
     // On the link: what it sends to the ENI comes back to the router on its way to the client.
     let mut talks = [&remotes[2], &remotes[3]]
@@ -224,9 +215,12 @@ fn what_clients_open_counts_for_the_tenant_and_ends_when_nobody_answers() -> Tes
     };
     let held = || Held::by_tenant(&weir, "acme");
     let held_is = |is_it: fn(&Held) -> bool| {
-        until("the tenant's account", PATIENCE, || format!("{:?}", held()), || {
-            Ok(is_it(&held()?).then_some(()))
-        })
+        until(
+            "the tenant's account",
+            PATIENCE,
+            || format!("{:?}", held()),
+            || Ok(is_it(&held()?).then_some(())),
+        )
     };
 
     let asked = (0..MOST).map(|_| ask()).collect::<Result<Vec<_>, _>>()?;

@@ -171,9 +171,12 @@ fn books_close(bed: &Testbed, weir: &Weir) -> Tested {
         let each = bed.sandboxes.iter().map(|it| Held::by_sandbox(weir, it));
         each.chain([Held::by_tenant(weir, "acme")]).collect::<Result<Vec<_>, _>>()
     };
-    Ok(until("closed books", PATIENCE, || format!("{:?}", all()), || {
-        Ok(all()?.iter().all(Held::is_nothing).then_some(()))
-    })?)
+    Ok(until(
+        "closed books",
+        PATIENCE,
+        || format!("{:?}", all()),
+        || Ok(all()?.iter().all(Held::is_nothing).then_some(())),
+    )?)
 }
 
 /// Flows that are opened in a second: as many as may be at once, and then with time. How many datagrams went out.

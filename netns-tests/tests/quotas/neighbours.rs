@@ -112,7 +112,13 @@ fn harms_nobody(greed: &Greed) -> Tested {
 
 impl Greed {
     /// What the neighbours notice while it is at work, and what it holds meanwhile.
-    fn besides(&self, bed: &Testbed, weir: &Weir, quota: &str, alone: &Noticed) -> Result<(Noticed, Held), Error> {
+    fn besides(
+        &self,
+        bed: &Testbed,
+        weir: &Weir,
+        quota: &str,
+        alone: &Noticed,
+    ) -> Result<(Noticed, Held), Error> {
         let greedy = &bed.sandboxes[0];
         let mut seen = None;
         let said = (self.take)(&greedy.netns, &mut || {
