@@ -21,6 +21,9 @@ use weir_path::Reason;
 const A_SECOND: u32 = 10_000;
 const SERVER: SocketAddrV4 = SocketAddrV4::new(CLIENT, ECHO_PORT);
 
+/// What others do.
+type Meanwhile<'a> = dyn FnMut() -> Result<(), Error> + 'a;
+
 /// Who takes more than its share: of what, and how much each sandbox may have where there is a quota.
 struct Greed {
     name: &'static str,
@@ -30,8 +33,8 @@ struct Greed {
     visits: u64,
     /// What of the dataplane is scarce, so that there is something to take.
     scarce: fn(Config) -> Config,
-    /// Takes what it gets while others do something, and holds it for as long.
-    take: fn(&Netns, &mut dyn FnMut() -> Result<(), Error>) -> Result<String, Error>,
+    /// Takes what it gets while others do something, holds it for as long, and says what it was.
+    take: fn(&Netns, &mut Meanwhile<'_>) -> Result<String, Error>,
 }
 
 /// A bed of three sandboxes; the third is of another tenant, and so has an ENI of its own.
@@ -187,7 +190,7 @@ fn flood(
     netns: &Netns,
     what: &str,
     packets: u32,
-    meanwhile: &mut dyn FnMut() -> Result<(), Error>,
+    meanwhile: &mut Meanwhile<'_>,
     packet: fn(u32) -> Vec<u8>,
 ) -> Result<String, Error> {
     let flood = Flood::of(netns, SERVER, A_SECOND, move |n| Some(packet(n)))?;
