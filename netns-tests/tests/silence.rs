@@ -5,7 +5,6 @@
 //!   calls the VIP                                    serves it
 //!   serves                     ENI 192.0.2.100       calls the client
 //! ```
-#![expect(clippy::indexing_slicing, reason = "a testbed has the sandboxes it was built with")]
 
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{IpAddr, Ipv6Addr, TcpListener, TcpStream};
