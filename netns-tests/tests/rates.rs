@@ -208,7 +208,8 @@ fn a_stream_settles_near_the_rate() -> Tested {
     /// Bytes a second.
     const BYTES: u64 = 2_000_000;
     let bed = ipv6::dual("rates-tcp", 1)?;
-    let bytes = format!("bytes = {{ size = {}, refill_ms = 100 }}", BYTES / 10);
+    // Some fifteen of the longest packets.
+    let bytes = format!("bytes = {{ size = {}, refill_ms = 500 }}", BYTES / 2);
     let weir = begin(&bed, &rate(&bed, 0, "out", &bytes))?;
 
     // Other namespaces may choose among these.
