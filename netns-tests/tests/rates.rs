@@ -220,7 +220,9 @@ fn a_stream_settles_near_the_rate() -> Tested {
         let share = got / BYTES as f64;
         println!("TCP with {control}: rate {BYTES} bytes/s with headers, got {got:.0}/s without: {share:.2}");
         // What is over the rate is dropped, not kept for later: how well that is borne is a matter of TCP.
-        assert!(share < 1.0 && share > 0.25, "{control}: {got:.0} bytes a second");
+        // And a bucket that filled up while TCP waited is half a second's worth.
+        let most = 1.0 + 0.5 / COUNTED.as_secs_f64();
+        assert!(share > 0.25 && share < most, "{control}: {got:.0} bytes a second");
     }
     Ok(bed.finish(weir)?)
 }
