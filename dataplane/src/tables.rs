@@ -274,8 +274,9 @@ impl Tables {
             self.interfaces.set(&id, &Interface::default())?;
             self.sent.zero(id)?;
             self.buckets.set(&id, &0)?;
+            self.clear_guards(&interface)?;
         }
-        self.clear_guards()?;
+        self.clear_accounts();
         let looked_for: Vec<_> = self.looked_for.read_all()?.into_iter().map(|(key, _)| key).collect();
         self.looked_for.remove_all(&looked_for)?;
         self.v4.clear()?;

@@ -8,11 +8,6 @@ use std::collections::BTreeSet;
 use weir_path::addr::Ip6;
 use weir_path::tables::{MAX_SECURITY_GROUPS, Rule, SecurityGroupId, SecurityGroups};
 
-/// What all of IPv6 is in the tables. Their addresses hold those of IPv4, mapped, in `::ffff:0:0/96`, which a rule for IPv6
-/// must not mean: so it is all that can be a machine's beside them, `2000::` and above and what translators have
-/// (RFC 6052, RFC 8215).
-const ALL_V6: [(u128, u8); 4] = [(0x8 << 124, 1), (0x4 << 124, 2), (0x2 << 124, 3), (0x0064_ff9b << 96, 32)];
-
 /// What the sandboxes of a connector may reach, and who may reach them; `None` where it has no security group.
 pub(crate) fn of_connector(connector: &Connector, groups: &[SecurityGroup]) -> Option<[Vec<Rule>; 2]> {
     if connector.security_groups.is_empty() {
@@ -49,18 +44,14 @@ pub(crate) fn lines(rule: &SgRule) -> impl Iterator<Item = Rule> {
         Far::Prefixes(prefixes) => (prefixes.as_slice(), None),
         Far::Group(place) => (&[][..], Some(Rule { group: number(*place), ..asked })),
     };
-    let by_prefix = prefixes.iter().flat_map(|prefix| masks(*prefix));
+    let by_prefix = prefixes.iter().map(|prefix| mask(*prefix));
     group.into_iter().chain(by_prefix.map(move |(network, mask)| Rule { network, mask, ..asked }))
 }
 
-/// The addresses of a prefix, as networks and masks.
-fn masks(prefix: Prefix) -> Vec<(Ip6, Ip6)> {
-    let mask = |bits: u8| !u128::MAX.checked_shr(bits.into()).unwrap_or(0);
-    let pair = |network: u128, bits| (Ip6(network.to_be_bytes()), Ip6(mask(bits).to_be_bytes()));
-    if prefix == Prefix::ALL_V6 {
-        return ALL_V6.map(|(network, bits)| pair(network, bits)).to_vec();
-    }
-    vec![pair(u128::from_be_bytes(prefix.address.0), prefix.bits)]
+/// The addresses of a prefix, as a network and a mask.
+fn mask(prefix: Prefix) -> (Ip6, Ip6) {
+    let mask = !u128::MAX.checked_shr(prefix.bits.into()).unwrap_or(0);
+    (prefix.address, Ip6(mask.to_be_bytes()))
 }
 
 #[cfg(test)]

@@ -203,7 +203,7 @@ fn check_count(rules: &[(&RuleDraft, SgRule)], problems: &mut Problems) {
                 format!("a security group has {count} rules one way, but {MAX_RULES_IN_GROUP} are the most"),
                 "one too many, from here on",
                 "use wider prefixes, or spread them over several groups: a prefix list counts as many as it has \
-                 prefixes, and ::/0 as four",
+                 prefixes",
             ));
             return;
         };

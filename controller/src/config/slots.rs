@@ -12,10 +12,11 @@ use std::collections::btree_map::Entry;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// The longest packet, a GSO packet before it is cut, must fit into a full bucket: else it would never go.
-const LEAST_BYTES: u32 = 65_536;
-/// So must all segments of one.
-const LEAST_PACKETS: u32 = 128;
+/// A plain packet.
+const LEAST_BYTES: u32 = 1_500;
+const LEAST_PACKETS: u32 = 1;
+/// The longest that a token may take to come.
+const DEAREST_MS: u32 = 1_000;
 /// An hour.
 const MOST_REFILL_MS: u32 = 3_600_000;
 
@@ -82,9 +83,19 @@ fn read_bucket(mut section: Section<'_>, least: u32, problems: &mut Problems) ->
     });
     let once = section.optional(problems, "one_time_burst", |it| values::number(it, 0, u32::MAX));
     section.finish(problems);
+    let (size, refill) = (size?, refill?);
+    if refill.value / DEAREST_MS > size.value {
+        problems.add(Problem::new(
+            refill.at,
+            format!("a bucket of {} is to take {} ms to fill", size.value, refill.value),
+            "slower than one a second",
+            format!("write at most {}, or a larger `size`", u64::from(size.value) * u64::from(DEAREST_MS)),
+        ));
+        return None;
+    }
     Some(Bucket {
-        size: size?.value.into(),
-        refill: Duration::from_millis(refill?.value.into()),
+        size: size.value.into(),
+        refill: Duration::from_millis(refill.value.into()),
         once: once.map_or(0, |it| it.value.into()),
     })
 }

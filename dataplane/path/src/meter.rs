@@ -4,6 +4,8 @@
 //! the tokens take to come, and is refused where the bucket would not hold so many (the generic cell rate algorithm, ITU-T I.371
 //! annex A, says the same). So nothing has to be filled by a clock, and several CPUs need but a compare-and-swap.
 //!
+//! A full bucket gives to whoever comes, and may be in debt afterwards: else a packet that is larger than it would never go.
+//!
 //! Time is measured in 4096ths of a nanosecond, so that a byte has a whole price at any speed. It wraps after 52 days; a
 //! bucket whose moment lies further ahead than it can is full.
 
@@ -17,9 +19,13 @@ use crate::verifier::rolled;
 const TRIES: u32 = 4;
 /// By how many bits a nanosecond is cut.
 const FRACTION: u32 = 12;
+/// The most tokens that one packet takes: bytes of the longest one, before it is cut into segments.
+const LARGEST: u64 = 1 << 17;
+/// The longest that a token may take to come: a second. A packet takes less than a day and a half then.
+const DEAREST: u64 = 1_000_000_000 << FRACTION;
 
 impl Rate {
-    /// A bucket that holds `size` tokens, and is filled in `refill` nanoseconds.
+    /// A bucket that holds `size` tokens, and is filled in `refill` nanoseconds: at most a second a token.
     #[must_use]
     pub const fn of(size: u64, refill: u64) -> Self {
         if size == 0 {
@@ -27,6 +33,7 @@ impl Rate {
         }
         let burst = refill << FRACTION;
         let price = burst / size;
+        let price = if price > DEAREST { DEAREST } else { price };
         Self { price: if price == 0 { 1 } else { price }, burst }
     }
 }
@@ -96,9 +103,9 @@ fn take<W: Word>(bucket: W, once: W, rate: &Rate, now: u64, tokens: u64) -> bool
     for _ in rolled(TRIES) {
         let was = bucket.load();
         let ahead = was.wrapping_sub(now);
-        let ahead = if ahead > rate.burst { 0 } else { ahead };
+        let ahead = if ahead > rate.burst + LARGEST * rate.price { 0 } else { ahead };
         let is = ahead + tokens * rate.price;
-        if is > rate.burst {
+        if ahead != 0 && is > rate.burst {
             return false;
         }
         if bucket.swap(was, now.wrapping_add(is)) {
@@ -135,6 +142,12 @@ mod tests {
             let due = 5 * a_second + size;
             assert!(through.abs_diff(due) * 1_000 < due * 5, "{size} in {refill}: {through} for {due}");
         }
+    }
+
+    #[test]
+    fn packets_that_are_larger_than_the_bucket_go_as_fast_as_it_fills() {
+        let through = passed(Rate::of(1_000, SECOND), 0, 10, 5_000, 60) * 5_000;
+        assert_eq!(through, 60 * 1_000, "one in five seconds");
     }
 
     #[test]

@@ -57,8 +57,16 @@ impl Rule {
         let [far_high, far_low]: [u64; 2] = transmute!(question.remote);
         let [high, low]: [u64; 2] = transmute!(self.network);
         let [mask_high, mask_low]: [u64; 2] = transmute!(self.mask);
-        (far_high ^ high) & mask_high | (far_low ^ low) & mask_low == 0
+        // All of IPv6 is not what is mapped into it.
+        let is_of_one_family = is_mapped(far_high, far_low) == is_mapped(high, low);
+        is_of_one_family && (far_high ^ high) & mask_high | (far_low ^ low) & mask_low == 0
     }
+}
+
+/// Whether these are the words of an IPv4 address, mapped (RFC 4291 section 2.5.5.2).
+#[inline(always)]
+const fn is_mapped(high: u64, low: u64) -> bool {
+    high == 0 && u64::from_be(low) >> 32 == 0xffff
 }
 
 /// Whether one of the rules allows it.

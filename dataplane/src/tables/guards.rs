@@ -8,7 +8,7 @@ use aya::maps::MapData;
 use weir_path::addr::InterfaceId;
 use weir_path::flow::{Meta, Phase, PortUse};
 use weir_path::layout::{self, AccountWords, MeterWords};
-use weir_path::tables::{AccountWord, ConnectorId, Direction, Holder, MeterWord, Rates};
+use weir_path::tables::{AccountWord, ConnectorId, Direction, Holder, Interface, MeterWord, Rates};
 
 /// What a sandbox or a tenant holds, and how often more was refused.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
@@ -122,22 +122,26 @@ impl Tables {
         }
     }
 
-    /// Empties what is counted here. Only where no program runs.
-    pub(super) fn clear_guards(&self) -> Result<(), Error> {
+    /// Empties every account. Only where no program runs.
+    pub(super) fn clear_accounts(&self) {
         for nth in 0..layout::ACCOUNTS {
             if self.accounts.get(nth).is_some_and(|words| words != AccountWords::default()) {
                 self.accounts.set(nth, &AccountWords::default());
             }
         }
-        for (nth, rates) in self.rates.read_all()? {
-            if rates != Rates::default() {
-                self.rates.set(&nth, &Rates::default())?;
-                self.meters.set(&nth, &MeterWords::default())?;
-            }
+    }
+
+    /// Forgets how fast an interface's sandbox may be, and what its connector blocked. Only where no program runs.
+    pub(super) fn clear_guards(&self, interface: &Interface) -> Result<(), Error> {
+        let id = interface.egress.id.0;
+        if interface.metered != 0 {
+            self.rates.set(&id, &Rates::default())?;
+            self.meters.set(&id, &MeterWords::default())?;
         }
-        for nth in 0..layout::BLOCKED {
-            self.blocked.zero(nth)?;
+        if interface.connector == ConnectorId::NONE {
+            return Ok(());
         }
-        Ok(())
+        let both = Direction::ALL.map(|direction| layout::blocked_index(interface.connector, direction));
+        both.into_iter().try_for_each(|index| self.blocked.zero(index))
     }
 }

@@ -121,7 +121,7 @@ connector = "web-fn"
 netns = "sandbox-2"
 interface = "eth0"
   [slot.rate.in]
-  packets = { size = 128, refill_ms = 3600000 }
+  packets = { size = 3600, refill_ms = 3600000 }
 "#;
 
 #[test]
@@ -173,7 +173,7 @@ fn a_slot_may_have_a_rate_without_a_connector() {
     let bucket = |size, refill, once| Some(Bucket { size, refill: Duration::from_millis(refill), once });
     let out = DirectionRate { bytes: bucket(12_500_000, 100, 7), packets: bucket(1_000, 100, 0) };
     assert_eq!(config.slots[0].rates, SlotRates { out: Some(out), into: None });
-    let into = DirectionRate { bytes: None, packets: bucket(128, 3_600_000, 0) };
+    let into = DirectionRate { bytes: None, packets: bucket(3_600, 3_600_000, 0) };
     assert_eq!(config.slots[1].rates, SlotRates { out: None, into: Some(into) });
     assert_eq!((config.slots[0].connector, config.slots[1].connector), (Some(0), None));
 }
@@ -214,11 +214,13 @@ fn connectors_of_other_security_groups_have_enis_of_their_own_and_of_one_key_the
 
 #[test]
 fn a_prefix_list_counts_as_many_rules_as_it_has_prefixes() {
-    let prefixes: Vec<_> = (0..59).map(|nth| format!("\"10.{nth}.0.0/16\"")).collect();
-    let text = GUARDED.replace("[\"10.0.0.0/8\", \"2001:db8::/32\"]", &format!("[{}]", prefixes.join(", ")));
-    config(&text);
-    let summary = document(&text.replace("\"0.0.0.0/0\"", "\"::/0\"")).parse().unwrap_err().summary();
-    assert!(summary.contains("a security group has 63 rules one way, but 60 are the most"), "{summary}");
+    let of = |count| {
+        let prefixes: Vec<_> = (0..count).map(|nth| format!("\"10.{nth}.0.0/16\"")).collect();
+        GUARDED.replace("[\"10.0.0.0/8\", \"2001:db8::/32\"]", &format!("[{}]", prefixes.join(", ")))
+    };
+    config(&of(59));
+    let summary = document(&of(60)).parse().unwrap_err().summary();
+    assert!(summary.contains("a security group has 61 rules one way, but 60 are the most"), "{summary}");
 }
 
 #[test]

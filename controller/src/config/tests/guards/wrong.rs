@@ -266,22 +266,28 @@ const MISTAKES: &[Mistake] = &[
         says: &["[[slot]] has neither `connector` nor `rate`"],
     },
     Mistake {
-        replace: "  packets = { size = 128, refill_ms = 3600000 }\n",
+        replace: "  packets = { size = 3600, refill_ms = 3600000 }\n",
         by: "",
         at: "114:3",
         says: &["[slot.rate.in] has neither `bytes` nor `packets`"],
     },
     Mistake {
         replace: "size = 12500000, ",
-        by: "size = 65535, ",
+        by: "size = 1499, ",
         at: "108:20",
-        says: &["65535 is out of range", "from 65536 to 4294967295"],
+        says: &["1499 is out of range", "from 1500 to 4294967295"],
     },
-    Mistake { replace: "size = 128, ", by: "size = 127, ", at: "115:22", says: &["from 128 to"] },
+    Mistake { replace: "size = 3600, ", by: "size = 0, ", at: "115:22", says: &["from 1 to"] },
+    Mistake {
+        replace: "size = 3600, ",
+        by: "size = 3599, ",
+        at: "115:40",
+        says: &["a bucket of 3599 is to take 3600000 ms", "write at most 3599000"],
+    },
     Mistake {
         replace: "refill_ms = 3600000",
         by: "refill_ms = 0",
-        at: "115:39",
+        at: "115:40",
         says: &["milliseconds from 1 to 3600000"],
     },
     Mistake {
