@@ -6,6 +6,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use nix::sys::socket::{setsockopt, sockopt};
+
 use crate::error::Error;
 use crate::netns::Netns;
 use crate::talk::any_port;
@@ -18,6 +20,9 @@ const LARGEST_BURST: u64 = 64;
 
 /// How long the receiver waits before it looks whether it should end.
 const LOOK: Duration = Duration::from_millis(50);
+
+/// Room for what arrives while the reading thread has no CPU.
+const BUFFER_BYTES: usize = 64 << 20;
 
 /// What an IPv4 datagram is longer than its words by, from the Ethernet header on.
 pub const HEADERS: u64 = 14 + 20 + 8;
@@ -97,6 +102,7 @@ impl Sink {
             .enter(move || UdpSocket::bind(at))?
             .map_err(Error::io(format!("listen on UDP {at} in {}", netns.name())))?;
         socket.set_read_timeout(Some(LOOK)).map_err(Error::io("set a time limit on a socket"))?;
+        setsockopt(&socket, sockopt::RcvBufForce, &BUFFER_BYTES).map_err(Error::io("enlarge a buffer"))?;
         let ends = Arc::new(AtomicBool::new(false));
         let told = Arc::clone(&ends);
         let thread = thread::spawn(move || {
