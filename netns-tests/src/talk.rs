@@ -1,7 +1,7 @@
 //! A client's side of a conversation that lasts: sockets of this process, made in a namespace.
 
 use std::io::{ErrorKind, Read as _, Write as _};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, TcpStream, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, SocketAddrV4, TcpStream, UdpSocket};
 use std::os::fd::AsRawFd as _;
 use std::thread;
 use std::time::Duration;
@@ -77,7 +77,11 @@ impl Conversation {
         thread::scope(|scope| {
             let spoken = scope.spawn(move || speaker.write_all(words));
             let heard = self.0.read_exact(&mut answer);
-            spoken.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)).and(heard)
+            if heard.is_err() {
+                // Else the speaker would wait for ever for somebody to take what it says.
+                let _: std::io::Result<()> = self.0.shutdown(Shutdown::Both);
+            }
+            heard.and(spoken.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
         })
         .map_err(Error::io(format!("echo {} bytes", words.len())))?;
         Ok(answer == words)

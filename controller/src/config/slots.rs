@@ -84,7 +84,7 @@ fn read_bucket(mut section: Section<'_>, least: u32, problems: &mut Problems) ->
     let once = section.optional(problems, "one_time_burst", |it| values::number(it, 0, u32::MAX));
     section.finish(problems);
     let (size, refill) = (size?, refill?);
-    if refill.value / DEAREST_MS > size.value {
+    if u64::from(refill.value) > u64::from(size.value) * u64::from(DEAREST_MS) {
         problems.add(Problem::new(
             refill.at,
             format!("a bucket of {} is to take {} ms to fill", size.value, refill.value),

@@ -32,9 +32,11 @@ impl Rate {
             return Self { price: 0, burst: 0 };
         }
         let burst = refill << FRACTION;
-        let price = burst / size;
-        let price = if price > DEAREST { DEAREST } else { price };
-        Self { price: if price == 0 { 1 } else { price }, burst }
+        match burst / size {
+            0 => Self { price: 1, burst },
+            price if price > DEAREST => Self { price: DEAREST, burst: DEAREST * size },
+            price => Self { price, burst },
+        }
     }
 }
 

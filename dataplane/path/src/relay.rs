@@ -49,8 +49,10 @@ fn relay<F: Steps, P: Packet, T: Tables + Flows<F>>(p: &mut P, t: &T, from: From
     if ip.total_len() > out.mtu as usize {
         return Err(Reason::TooBig);
     }
-    // The other end reports for itself, or a router on the way does.
-    let src = if ip.src == quoted.dst { way.to.src } else { ip.src };
+    // The other end reports for itself, or a router on the way does. Where both ends are on the wire, that router is often
+    // the next hop as well, and no router takes a packet that claims to come from itself.
+    let is_between_others = from == From::Uplink && !out.is_slot();
+    let src = if ip.src == quoted.dst || is_between_others { way.to.src } else { ip.src };
     let outer = Ends { src, ..way.to };
     let leaving = departure_asking::<F, T>(t, &way, out, from, false)?;
     meter::let_in(p, t, out)?;

@@ -7,8 +7,7 @@
 //!             the link                   └─ sb3   another tenant's, which has an ENI of its own
 //! ```
 //!
-//! Towards the hoarded remote nothing is left on the hoarder's own ENI. What a quota keeps there for others is to be promised
-//! here, beside [`others_go_on`].
+//! Towards the hoarded remote nothing is left on the hoarder's own ENI, unless it has a quota.
 
 use std::io::ErrorKind;
 use std::net::{SocketAddr, UdpSocket};
@@ -20,6 +19,7 @@ use weir_netns_tests::connectors::{
 use weir_netns_tests::error::{Error, Failure, Tested};
 use weir_netns_tests::ipv6;
 use weir_netns_tests::netns::Netns;
+use weir_netns_tests::quotas::{self, Whose, tenant};
 use weir_netns_tests::talk::{Conversation, any_port, ask_by_udp, refusal_by_tcp};
 use weir_netns_tests::tools::ping;
 use weir_netns_tests::topology::Testbed;
@@ -34,9 +34,9 @@ const PORTS: usize = 128;
 /// Hoarded: of a server beyond the gateway, by each family.
 const HOARDED: [SocketAddr; 2] = [SERVERS[0], SERVERS[1]];
 
-/// Two sandboxes on the host's addresses, with few ports; the third on an ENI of another tenant.
-fn bed() -> Result<(Testbed, Weir), Failure> {
-    let mut bed = ipv6::dual("hoard", 3)?;
+/// Two sandboxes on the host's addresses, with few ports; the third on an ENI of another tenant. With more to be configured.
+fn bed(name: &'static str, more: &str) -> Result<(Testbed, Weir), Failure> {
+    let mut bed = ipv6::dual(name, 3)?;
     stand_on_the_link(&bed, BOTH)?;
     serve_echo(&mut bed)?;
     bed.host.sysctl("net.ipv4.ip_local_port_range", "1152 65535")?;
@@ -46,14 +46,14 @@ fn bed() -> Result<(Testbed, Weir), Failure> {
         bed.sandboxes[2].netns.name()
     );
     let ours = outwards(Hook::Xdp, Connector::of(1..=2, BOTH).of_the_host());
-    let weir = bed.weir(&Config { more: theirs, ..ours })?;
+    let weir = bed.weir(&Config { more: theirs + more, ..ours })?;
     assert_eq!(active(&weir)?.len(), 2, "two tenants, two ENIs");
     Ok((bed, weir))
 }
 
 #[test]
 fn who_hoards_every_port_towards_a_remote_takes_nothing_from_those_who_go_elsewhere() -> Tested {
-    let (bed, weir) = bed()?;
+    let (bed, weir) = bed("hoard", "")?;
     let [hoarder, neighbour, stranger] = [0, 1, 2].map(|it| &bed.sandboxes[it].netns);
     let mut before =
         SERVERS.map(|to| Conversation::begin(neighbour, to)).into_iter().collect::<Result<Vec<_>, _>>()?;
@@ -83,6 +83,27 @@ fn who_hoards_every_port_towards_a_remote_takes_nothing_from_those_who_go_elsewh
         counters.of(Reason::AnsweredPortsExhausted),
         ports(&weir)?
     );
+    drop(hoard);
+    Ok(bed.finish(weir)?)
+}
+
+#[test]
+fn who_hoards_ports_at_its_quota_leaves_the_others_to_its_neighbours_towards_the_same_remote_too() -> Tested {
+    const QUOTA: u32 = 64;
+    let quota = tenant("acme", &[(Whose::Sandbox, quotas::Kind::Ports, QUOTA)]) + &tenant("other", &[]);
+    let (bed, weir) = bed("hoard-quota", &quota)?;
+    let [hoarder, neighbour, stranger] = [0, 1, 2].map(|it| &bed.sandboxes[it].netns);
+
+    let hoard: Vec<_> = HOARDED
+        .iter()
+        .flat_map(|to| (0..PORTS).map_while(|_| Conversation::begin(hoarder, *to).ok()))
+        .collect();
+
+    assert_eq!(hoard.len(), QUOTA as usize, "of both families together");
+    assert_eq!(refusal_by_tcp(hoarder, SERVERS[2])?, Some(ErrorKind::ConnectionRefused), "nor elsewhere");
+    others_go_on(neighbour, &SERVERS)?;
+    others_go_on(stranger, &SERVERS)?;
+    assert_eq!(weir.counters()?.of(Reason::AnsweredPortsExhausted), 0);
     drop(hoard);
     Ok(bed.finish(weir)?)
 }
