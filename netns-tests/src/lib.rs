@@ -34,6 +34,7 @@ pub mod programs;
 pub mod raw;
 pub mod requirements;
 pub mod rfcs;
+pub mod security;
 pub mod servers;
 pub mod talk;
 pub mod tap;
