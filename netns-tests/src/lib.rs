@@ -21,6 +21,7 @@ pub mod flows;
 pub mod forge;
 pub mod frames;
 pub mod guest;
+pub mod hosted;
 pub mod ipv6;
 pub mod leftovers;
 pub mod load;

@@ -74,11 +74,16 @@ pub fn prefix_list(name: &str, prefixes: &[&str]) -> String {
     format!("\n[[prefix_list]]\nname = \"{name}\"\nprefixes = {prefixes:?}\n")
 }
 
-/// A connector in the subnet `out`, which is another connector's already, and the slots that have it.
+/// A connector of a tenant in the subnet `out`, which is another connector's already, and the slots that have it.
 #[must_use]
-pub fn beside(bed: &Testbed, name: &str, sandboxes: RangeInclusive<usize>, groups: &[&str]) -> String {
+pub fn beside(
+    bed: &Testbed,
+    [tenant, name]: [&str; 2],
+    sandboxes: RangeInclusive<usize>,
+    groups: &[&str],
+) -> String {
     let connector = format!(
-        "\n[[connector]]\nname = \"{name}\"\ntenant = \"acme\"\nsubnets = [\"out\"]\nsecurity_groups = {groups:?}\n"
+        "\n[[connector]]\nname = \"{name}\"\ntenant = \"{tenant}\"\nsubnets = [\"out\"]\nsecurity_groups = {groups:?}\n"
     );
     let there = bed.sandboxes.iter().take(*sandboxes.end()).skip(sandboxes.start() - 1);
     there.fold(connector, |text, sandbox| {

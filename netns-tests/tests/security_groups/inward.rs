@@ -32,8 +32,8 @@ fn config(bed: &Testbed, hook: Hook) -> Config {
         group("callers", &all, &[]),
         group("served", &[], &who_may),
         group("strangers", &all, &all),
-        beside(bed, "serving", 2..=2, &["served"]),
-        beside(bed, "strange", 3..=3, &["strangers"]),
+        beside(bed, ["acme", "serving"], 2..=2, &["served"]),
+        beside(bed, ["acme", "strange"], 3..=3, &["strangers"]),
     ];
     let both = Service { protocol: Protocol::TcpUdp, ..Service::echo(2..=2) };
     let connector = Connector::of(1..=1, BOTH).with("security_groups", "[\"callers\"]");

@@ -107,7 +107,7 @@ fn who_was_let_in_is_reset_when_the_rule_goes_and_flows_are_judged_again() -> Te
 /// The first sandbox may call everybody, the second one serves and lets in whom the rules say.
 fn lets_in(bed: &Testbed, inbound: &[Rule], rejudge: bool) -> Config {
     let both = Service { protocol: Protocol::TcpUdp, ..Service::echo(2..=2) };
-    let serving = beside(bed, "serving", 2..=2, &["served"]);
+    let serving = beside(bed, ["acme", "serving"], 2..=2, &["served"]);
     let more = [
         serving.replacen("subnets", &format!("rejudge = {rejudge}\nsubnets"), 1),
         group("served", &[], inbound),
