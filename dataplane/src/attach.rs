@@ -132,13 +132,14 @@ impl Dataplane {
     /// one step, and no packet passes by without one.
     ///
     /// # Errors
-    /// [`Error::NoDevice`], [`Error::Attach`].
+    /// [`Error::NoDevice`], [`Error::Attach`], [`Error::Program`].
     pub fn attach(&mut self, attachment: Attachment) -> Result<Origin, Error> {
         let device = device_name(attachment.ifindex)?;
         let pin = self.pins.links.join(attachment.pin_name());
         let earlier = open_link(&pin, attachment.ifindex)?;
         let origin = if earlier.is_some() { Origin::Adopted } else { Origin::New };
         let point = attachment.point;
+        programs::load_chain(&mut self.ebpf, point.program())?;
         let error = |source| attach_error(attachment, source);
         let link: FdLink = match program_mut(&mut self.ebpf, point.program())? {
             Program::Xdp(xdp) => attach_xdp(xdp, attachment, earlier).map_err(error)?,

@@ -85,7 +85,7 @@ pub struct ProgramSize {
 /// Whom programs are loaded for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Purpose {
-    /// Devices. What is never attached is left out: the verifier takes its time for each program.
+    /// Devices. A hook's programs are loaded when one of them is attached: the verifier takes its time for each.
     Devices,
     /// Test runs.
     TestRuns,
@@ -116,15 +116,32 @@ pub(crate) fn load<'a>(
         loader.load(OBJECT).map_err(Error::load)
     };
     let mut ebpf = ebpf?;
-    let chains = CHAINS.into_iter().chain((purpose == Purpose::TestRuns).then_some(TEST_CHAIN));
-    for (first, next) in chains {
-        load_program(&mut ebpf, first)?;
-        join(&mut ebpf, first, next)?;
+    if purpose == Purpose::TestRuns {
+        for (first, _) in CHAINS.into_iter().chain([TEST_CHAIN]) {
+            load_chain(&mut ebpf, first)?;
+        }
     }
     for service in Service::ALL {
         load_program(&mut ebpf, service.name())?;
     }
     Ok(ebpf)
+}
+
+/// Loads a hook's first program and those that it goes on with. Where that was done, nothing happens.
+pub(crate) fn load_chain(ebpf: &mut Ebpf, first: &str) -> Result<(), Error> {
+    let mut chains = CHAINS.into_iter().chain([TEST_CHAIN]);
+    let Some((_, next)) = chains.find(|(known, _)| *known == first) else { return Err(unexpected(first)) };
+    let is_loaded = match program_mut(ebpf, first)? {
+        Program::Xdp(xdp) => xdp.fd().is_ok(),
+        Program::SchedClassifier(tc) => tc.fd().is_ok(),
+        _ => false,
+    };
+    if is_loaded {
+        return Ok(());
+    }
+    // The first one last: it is what says that the others are there.
+    join(ebpf, first, next)?;
+    load_program(ebpf, first)
 }
 
 /// Loads the programs that `first` goes on with, and enters them into its array.

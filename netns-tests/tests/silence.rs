@@ -5,7 +5,6 @@
 //!   calls the VIP                                    serves it
 //!   serves                     ENI 192.0.2.100       calls the client
 //! ```
-#![expect(clippy::indexing_slicing, reason = "a testbed has the sandboxes it was built with")]
 
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
@@ -25,7 +24,7 @@ const IDLE: Duration = Duration::from_secs(60);
 const LAG: Duration = Duration::from_secs(10);
 
 fn listen(netns: &Netns, port: u16) -> Result<TcpListener, Failure> {
-    Ok(netns.enter(|| TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)))??)
+    Ok(netns.enter(move || TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)))??)
 }
 
 /// Both ends speak once, and are silent from then on.

@@ -64,4 +64,4 @@ fn masks(prefix: Prefix) -> Vec<(Ip6, Ip6)> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -40,3 +40,6 @@ pub(super) fn compile(
 fn target(service: &Service, config: &Config, pool: &Pool) -> Option<Target> {
     Some(Target::at(service.to, service.to_port, connector_id(service.via, config, pool)?))
 }
+
+#[cfg(test)]
+mod tests;

@@ -95,15 +95,15 @@ pub(super) fn read_names(section: &mut Section<'_>, problems: &mut Problems) -> 
 
 /// Where each security group is in the file, and its VPC where that is known.
 pub(super) struct Groups<'d> {
-    known: BTreeMap<&'d str, (usize, Option<(&'d str, Zone)>)>,
+    known: BTreeMap<&'d str, (usize, Option<&'d str>)>,
 }
 
 impl<'d> Groups<'d> {
     /// The groups of the file; what is wrong with them is not said here.
     pub(super) fn new(draft: &'d Draft, zones: &BTreeMap<&str, Zone>) -> Self {
+        let is_known = |vpc: &&str| zones.contains_key(vpc);
         let named = draft.security_groups.iter().enumerate().filter_map(|(place, group)| {
-            let vpc = group.vpc.as_ref().map(|vpc| vpc.value.as_str());
-            let vpc = vpc.and_then(|vpc| Some((vpc, *zones.get(vpc)?)));
+            let vpc = group.vpc.as_ref().map(|vpc| vpc.value.as_str()).filter(is_known);
             Some((group.name.as_ref()?.value.as_str(), (place, vpc)))
         });
         Self { known: named.collect() }
@@ -117,7 +117,7 @@ impl<'d> Groups<'d> {
             return None;
         };
         // A VPC that isn't known was complained of at the group.
-        let (other, _) = of?;
+        let other = of?;
         if other == vpc {
             return Some(place);
         }

@@ -1,11 +1,13 @@
 //! Every mistake is shown where it is, with the value and what to write instead.
 
 mod connectors;
+mod guards;
 mod mistakes;
 mod network;
 
 use super::*;
 pub(crate) use connectors::CONNECTED;
+pub(crate) use guards::GUARDED;
 use mistakes::{MISTAKES, find_all};
 use weir_dataplane::FamilySizes;
 use weir_path::addr::{Address, Ip4, L4Port, Mac};

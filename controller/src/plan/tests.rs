@@ -1,6 +1,7 @@
 //! Plans as tables: wanted and observed, and exactly these steps.
 
 mod enis;
+mod meters;
 mod uplinks;
 
 use super::*;

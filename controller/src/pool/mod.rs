@@ -68,7 +68,7 @@ pub struct Entry {
     pub reason: Option<Reason>,
     /// Since when it is in this state.
     pub since: Moment,
-    /// How many slots are bound to it.
+    /// How many slots are bound to it, and target groups and services reached by it.
     pub references: u32,
     /// When it last had a flow, or somebody wanted one.
     pub used: Moment,

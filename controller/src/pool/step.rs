@@ -153,12 +153,12 @@ impl<'a> Stepping<'a> {
         entry.reason = None;
         entry.enter(ConnectorState::Deleting, self.seen);
         for eni in &mut entry.enis {
-            self.drain(eni, "no slot is bound to its connector");
+            self.drain(eni, "nothing uses its connector");
         }
         true
     }
 
-    /// Looks after an entry that slots are bound to.
+    /// Looks after an entry that something uses.
     fn tend(&mut self, entry: &mut Entry, connector: &Connector) {
         let subnets = self.subnets(&entry.key);
         let is_back = entry.state == ConnectorState::Deleting;

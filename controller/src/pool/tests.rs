@@ -2,6 +2,7 @@
 
 mod adopting;
 mod histories;
+mod leading;
 mod sizes;
 
 use super::*;

@@ -15,12 +15,13 @@
 //!
 //! ```text
 //!   client ──► uplink ─► flow known? ──yes──► rewrite ──────────────────────────────► slot ─► sandbox
-//!                             └─no─► VIP? ─► listener ─► target (Maglev) ─► open flow ─┘
+//!                             └─no─► VIP? ─► listener ─► target (Maglev) ─► let in? ─► enter ─┘
 //!                                     ├─no─► an ICMP error about a flow: rewritten, and on to its slot
 //!                                     └─no─► the host's own: passed, untouched
 //!
-//!   sandbox ─► slot ─► its own address? ─► flow known? ──yes──► rewrite ────────────► uplink ─► client
-//!                                              └─no─► told: a RST, an ICMP error; or dropped by name
+//!   sandbox ─► slot ─► its own address? ─► flow known? ──yes──► rewrite ────────────► uplink ─► client, or VPC
+//!                                              ├─no─► a service? a VIP? allowed? ─► enter, at a port of an ENI ─┘
+//!                                              └─else─► told: a RST, an ICMP error; or dropped by name
 //! ```
 #![no_std]
 #![forbid(unsafe_code)]

@@ -79,9 +79,7 @@ fn ip_from_uplink<F: Steps, P: Packet, T: Tables>(
 #[inline(always)]
 fn ip_to_eni<F: Steps, P: Packet>(p: &mut P) -> Walked {
     let ip = F::read(p).map_err(Err)?;
-    if !F::is_sound(p, &ip) {
-        return Err(Err(Reason::BadHeader));
-    }
+    F::sound(p, &ip).map_err(Err)?;
     if ip.protocol == F::PROTOCOL && !ip.is_fragment && ip.payload_len >= icmp::LEN {
         let Some(kind) = p.read(ip.payload_at) else { return Err(Err(Reason::BadHeader)) };
         let [number, _] = kind;
@@ -127,9 +125,7 @@ fn ip_to_vip<F: Steps, P: Packet, T: Tables>(
     vip: &Vip,
 ) -> Walked {
     let ip = F::read(p).map_err(Err)?;
-    if !F::is_sound(p, &ip) {
-        return Err(Err(Reason::BadHeader));
-    }
+    F::sound(p, &ip).map_err(Err)?;
     if ip.protocol == F::PROTOCOL {
         return icmp::<F, P, T>(p, t, here, frame, &ip, From::Uplink);
     }
@@ -222,9 +218,7 @@ fn ip_from_slot<F: Steps, P: Packet, T: Tables>(
     if ip.src != F::address(here) {
         return Err(Err(Reason::SpoofedSource));
     }
-    if !F::is_sound(p, &ip) {
-        return Err(Err(Reason::BadHeader));
-    }
+    F::sound(p, &ip).map_err(Err)?;
     if ip.protocol == F::PROTOCOL {
         return icmp::<F, P, T>(p, t, here, frame, &ip, From::Slot);
     }

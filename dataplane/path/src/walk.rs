@@ -3,8 +3,8 @@
 //! ```text
 //!   settled ──the flow's state may move──► moving ──it goes on──────► ready ──too big──► tell
 //!      │                                      └──────it is over──┐      ▲
-//!      └─────────no flow─────────────────────────────────────────┴─► unknown ──a flow's first──► opening
-//!                                                                      ├─the same, from a sandbox─────► outbound
+//!      └─────────no flow─────────────────────────────────────────┴─► unknown ──a flow's first──► opening ──┐
+//!                                                                      ├─the same, from a sandbox─────► outbound ─┴─► enter ──► ready
 //!                                                                      ├─a fragment, extension headers─► odd
 //!                                                                      ├─an ICMP query, or its answer──► query
 //!                                                                      └─an ICMP error─────────────────► relay
@@ -13,7 +13,8 @@
 //! Most packets are *settled*: of a flow that is there, and with nothing to say to it. They are parsed, found,
 //! rewritten and sent, all in this file. A TCP packet with SYN, FIN or RST, and every packet until its flow is
 //! established, may *move* the flow's state; a few times in a timeout any packet does, and one from another station
-//! than before. What is of no flow is answered, passed, dropped by name, or *opens* one. Packets in an *odd* shape
+//! than before. What is of no flow is answered, passed, dropped by name, or *opens* one: who serves and
+//! who may is decided first, and then the flow is *entered*, from whichever side it comes. Packets in an *odd* shape
 //! find their flow on a way of their own, and ICMP errors are *relayed* to the flow that they are about. Once its
 //! flow is in order a packet is *ready*, and goes on as a settled one does. Who sent what can't go on is *told*.
 //!

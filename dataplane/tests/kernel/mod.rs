@@ -182,13 +182,13 @@ impl Executor for Kernel {
         let refused = tables.refused().unwrap().into_iter();
         let refused = refused.map(|it| ((it.towards, it.protocol, it.zone), it.count)).collect();
         let next_hops = next_hops(tables);
+        let (books, blocked) = (books(tables), blocked(tables));
         let mut walks = BTreeMap::new();
         for (hook, counted) in counters.hooks.into_iter().filter(|(_, counted)| counted.entered != 0) {
             let walk = self.walk_of(hook).unwrap_or_else(|| panic!("{hook:?} counted, but never ran"));
             walks.insert(walk, nonzero(&counted));
         }
         let (opened, ended, sent) = (counters.opened, counters.ended, counters.sent);
-        let (books, blocked) = (books(tables), blocked(tables));
         let flows = Flows { v4, v6 };
         State { flows, resting, refused, strays, opened, ended, walks, next_hops, sent, books, blocked }
     }

@@ -40,7 +40,8 @@ fn pooled(config: &Config) -> Pool {
     step(&Pool::default(), config, seen).0
 }
 
-fn image(text: &str) -> Image {
+/// The tables for a file, whose pool has gone one step and whose tenant `acme` is the seventh.
+pub(in crate::compile) fn image(text: &str) -> Image {
     let config = config(text);
     let numbers = Numbers { tenants: [("acme".to_owned(), TenantId(7))].into(), ..Numbers::default() };
     compile(&config, HashKey::default(), &pooled(&config), &Facts::default(), &numbers)

@@ -57,13 +57,16 @@ pub trait Network: Family {
     /// The header of `p`, and what it carries behind options or extension headers.
     ///
     /// # Errors
-    /// As for [`Self::glance`], and [`Reason::SourceRouted`]; [`Reason::TooManyHeaders`] only where there are more than the
-    /// path reads.
+    /// [`Reason::BadHeader`]; of IPv6, [`Reason::TooManyHeaders`], [`Reason::SourceRouted`].
     fn read<P: Packet>(p: &P) -> Result<Ip<Self::Address>, Reason>;
 
-    /// Whether the header's own checksum is right, where it has one. Asked of what is of no flow: nothing is answered, and
-    /// no flow opened, by what may be another packet's header (RFC 1122 section 3.2.1.2).
-    fn is_sound<P: Packet>(p: &P, ip: &Ip<Self::Address>) -> bool;
+    /// Whether a header may be believed that is no known packet's: its own checksum is right, where it has one, and its
+    /// options send it nowhere else. Nothing is answered, and no flow opened, by what may be another packet's header
+    /// (RFC 1122 section 3.2.1.2). Packets with options are never settled, so all of them are asked.
+    ///
+    /// # Errors
+    /// [`Reason::BadHeader`], [`Reason::SourceRouted`].
+    fn sound<P: Packet>(p: &P, ip: &Ip<Self::Address>) -> Result<(), Reason>;
 
     /// Offset of the fragments' identification, and its length in bytes: 2 or 4.
     fn identification(ip: &Ip<Self::Address>) -> (usize, usize);
@@ -103,17 +106,16 @@ impl Network for V4 {
 
     #[inline(always)]
     fn read<P: Packet>(p: &P) -> Result<Ip<Ip4>, Reason> {
-        let ip = ipv4_header(p)?;
-        if ip.payload_at != ipv4::AT + ipv4::LEN {
-            options::check(p, ip.payload_at)?;
-        }
-        Ok(ip)
+        ipv4_header(p)
     }
 
     #[inline(always)]
-    fn is_sound<P: Packet>(p: &P, ip: &Ip<Ip4>) -> bool {
-        let header = p.sum(ipv4::AT, ip.payload_at - ipv4::AT);
-        header.is_some_and(|sum| sum.fold() == [0xff; 2])
+    fn sound<P: Packet>(p: &P, ip: &Ip<Ip4>) -> Result<(), Reason> {
+        let Some(sum) = p.sum(ipv4::AT, ip.payload_at - ipv4::AT) else { return Err(Reason::BadHeader) };
+        if sum.fold() != [0xff; 2] {
+            return Err(Reason::BadHeader);
+        }
+        if ip.payload_at == ipv4::AT + ipv4::LEN { Ok(()) } else { options::check(p, ip.payload_at) }
     }
 
     #[inline(always)]
@@ -233,8 +235,8 @@ impl Network for V6 {
     }
 
     #[inline(always)]
-    fn is_sound<P: Packet>(_: &P, _: &Ip<Ip6>) -> bool {
-        true
+    fn sound<P: Packet>(_: &P, _: &Ip<Ip6>) -> Result<(), Reason> {
+        Ok(())
     }
 
     #[inline(always)]

@@ -1,8 +1,8 @@
 //! What the generator sends: each kind of packet aims at one reason, and varies everything else.
 
 use super::{
-    Grammar, Shot, Step, aimed, chains, conversations, errors, mangled, neighbours, original, outwards,
-    pieces, shots_v6, sizes,
+    Grammar, Shot, Step, aimed, chains, conversations, errors, guards, mangled, neighbours, original,
+    outwards, pieces, shots_v6, sizes,
 };
 use crate::executor::Walk;
 use crate::model::Model;
@@ -83,6 +83,9 @@ const KINDS: &[Kind] = &[
     (40, outwards::open),
     (60, outwards::known),
     (24, outwards::probe),
+    (40, guards::call),
+    (12, guards::deposit),
+    (40, guards::known),
 ];
 
 /// What a client may ask for: where it comes in, which VIP and port, by which protocol.
