@@ -2,9 +2,9 @@
 //!
 //! ```text
 //!   …-host
-//!     weir ── svc0 [XDP | TC] ══ svc1   10.255.0.1, fd00:255::1     the host's own end, and its servers
-//!             VPC "host"                169.254.100.1, …:52::1      as sandboxes know their gateway
-//!             ENI 10.255.0.100,
+//!     weir ── svc0 [XDP | TC] ══ svc1   10.255.0.1, fd00:255::1       the gateway of the ENIs' subnet
+//!             VPC "host"                10.255.1.1, fd00:255:1::1     the host's servers, beyond it
+//!             ENI 10.255.0.100,         169.254.100.1, fd57:…:52::1   others, at what sandboxes know as their gateway
 //!                 fd00:255::100
 //! ```
 
@@ -16,10 +16,14 @@ use crate::ipv6::GATEWAY6;
 use crate::netns::{End, veth};
 use crate::topology::{GATEWAY, Testbed};
 
-/// The host's own end of the link.
-pub const HERE: Ipv4Addr = Ipv4Addr::new(10, 255, 0, 1);
+/// The host's own end of the link: the gateway of the ENIs' subnet.
+pub const END: Ipv4Addr = Ipv4Addr::new(10, 255, 0, 1);
 /// The same of IPv6.
-pub const HERE6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0x255, 0, 0, 0, 0, 0, 1);
+pub const END6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0x255, 0, 0, 0, 0, 0, 1);
+/// What the host serves on.
+pub const HERE: Ipv4Addr = Ipv4Addr::new(10, 255, 1, 1);
+/// The same of IPv6.
+pub const HERE6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0x255, 1, 0, 0, 0, 0, 1);
 /// The first address of ENIs on the link: as which sandboxes are seen.
 pub const SEEN: Ipv4Addr = Ipv4Addr::new(10, 255, 0, 100);
 /// The same of IPv6.
@@ -53,8 +57,8 @@ pub fn vpc(hook: Hook) -> String {
     };
     format!(
         "\n[[vpc]]\nname = \"host\"\n\n[[uplink]]\ninterface = \"{WEIRS}\"\nvpc = \"host\"\n{hook}\n\
-         \n[[subnet]]\nname = \"host\"\nvpc = \"host\"\nprefix = \"10.255.0.0/24\"\ngateway = \"{HERE}\"\n\
-         pool = \"{SEEN}-10.255.0.131\"\nprefix6 = \"fd00:255::/64\"\ngateway6 = \"{HERE6}\"\n\
+         \n[[subnet]]\nname = \"host\"\nvpc = \"host\"\nprefix = \"10.255.0.0/24\"\ngateway = \"{END}\"\n\
+         pool = \"{SEEN}-10.255.0.131\"\nprefix6 = \"fd00:255::/64\"\ngateway6 = \"{END6}\"\n\
          pool6 = \"{SEEN6}-fd00:255::1ff\"\n\
          \n[[connector]]\nname = \"host\"\ntenant = \"host\"\nsubnets = [\"host\"]\n"
     )

@@ -5,7 +5,7 @@
 //!   router ── [XDP] host [TC] ─┬─ sb1, sb2   may call the API and the name server
 //!             │ ▲              ├─ sb3        may call the name server
 //!             │ └ svc0 [XDP|TC]└─ sb4        may call neither
-//!             └── svc1  10.255.0.1, fd00:255::1; 169.254.100.1 and fd57:4549:52::1, as sandboxes know their gateway
+//!             └── svc1  10.255.1.1, fd00:255:1::1; and 169.254.100.1, fd57:4549:52::1, as sandboxes know their gateway
 //!                 API: TCP 9001; name server: UDP and TCP 53; and what nobody may reach
 //! ```
 #![expect(clippy::indexing_slicing, reason = "a testbed has the sandboxes it was built with")]
@@ -16,7 +16,7 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
 use weir_netns_tests::config::{Config, Hook};
 use weir_netns_tests::connectors::{BOTH, Connector, ENI, active, outwards};
 use weir_netns_tests::error::{Failure, Tested};
-use weir_netns_tests::hosted::{self, HERE, HERE6, HOSTS, SEEN, SEEN6};
+use weir_netns_tests::hosted::{self, END, END6, HERE, HERE6, HOSTS, SEEN, SEEN6};
 use weir_netns_tests::ipv6::{self, GATEWAY6, HOST6};
 use weir_netns_tests::netns::Netns;
 use weir_netns_tests::programs::Dns;
@@ -155,7 +155,8 @@ fn nothing_else_of_the_host_is_reached_by_anybody() -> Tested {
     for limit in ["net.ipv4.icmp_ratelimit", "net.ipv6.icmp.ratelimit"] {
         bed.router.sysctl(limit, "0")?;
     }
-    let others = HERES.into_iter().chain([HOST.into(), HOST6.into()]).chain(SEENS).chain([ENI.into()]);
+    let ends = [END.into(), END6.into(), HOST.into(), HOST6.into()];
+    let others = HERES.into_iter().chain(ends).chain(SEENS).chain([ENI.into()]);
     for at in others.collect::<Vec<_>>() {
         for port in [API, DNS, CLOSED[0]] {
             is_refused(both, (at, port).into())?;

@@ -23,6 +23,9 @@ const FIRST_PORT: u16 = 20_000;
 /// Which connection it is: by its caller and that one's port.
 type Name = [u8; 3];
 
+/// A caller's end.
+type Caller = (Name, TcpStream);
+
 #[test]
 fn five_hundred_connections_from_the_same_ports_of_two_sandboxes_and_of_a_client_are_all_their_own() -> Tested
 {
@@ -48,7 +51,7 @@ fn all_at_once(
     bed: &Testbed,
     listener: &TcpListener,
     to: SocketAddr,
-) -> Result<(Vec<(Name, TcpStream)>, Vec<TcpStream>), Failure> {
+) -> Result<(Vec<Caller>, Vec<TcpStream>), Failure> {
     let from = [&bed.sandboxes[0].netns, &bed.sandboxes[1].netns, &bed.client];
     thread::scope(|scope| {
         let calling = [0, 1, 2].map(|who| scope.spawn(move || call(who, from[usize::from(who)], to)));
@@ -67,7 +70,7 @@ fn accept(listener: &TcpListener) -> Result<TcpStream, Failure> {
     Ok(stream)
 }
 
-fn call(who: u8, netns: &Netns, to: SocketAddr) -> Result<Vec<(Name, TcpStream)>, Error> {
+fn call(who: u8, netns: &Netns, to: SocketAddr) -> Result<Vec<Caller>, Error> {
     let connect = |port: u16| {
         let stream = connect_from(netns, port, to)?;
         stream.set_read_timeout(Some(PATIENCE)).map_err(Error::io("set a time limit on a socket"))?;
@@ -78,7 +81,7 @@ fn call(who: u8, netns: &Netns, to: SocketAddr) -> Result<Vec<(Name, TcpStream)>
 }
 
 /// All of them are open now. Each caller says which it is, and hears that back.
-fn each_hears_its_own(mut callers: Vec<(Name, TcpStream)>, servers: Vec<TcpStream>) -> Tested {
+fn each_hears_its_own(mut callers: Vec<Caller>, servers: Vec<TcpStream>) -> Tested {
     for (name, caller) in &mut callers {
         caller.write_all(name)?;
     }

@@ -7,7 +7,6 @@
 //!             the link   set of groups        └─ sb3   is in no group that anybody lets in
 //! ```
 #![expect(clippy::indexing_slicing, reason = "a testbed has the sandboxes it was built with")]
-#![expect(clippy::print_stdout, reason = "what was measured is a test's result, too")]
 
 mod changes;
 mod full;
