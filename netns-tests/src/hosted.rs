@@ -38,9 +38,9 @@ pub const HOSTS: &str = "svc1";
 pub fn link(bed: &Testbed) -> Result<(), Error> {
     veth(End { netns: &bed.host, device: WEIRS }, End { netns: &bed.host, device: HOSTS })?;
     bed.host.allow_ipv6(&[HOSTS])?;
-    for address in
-        [format!("{HERE}/24"), format!("{GATEWAY}/32"), format!("{HERE6}/64"), format!("{GATEWAY6}/128")]
-    {
+    let v4 = [format!("{END}/24"), format!("{HERE}/32"), format!("{GATEWAY}/32")];
+    let v6 = [format!("{END6}/64"), format!("{HERE6}/128"), format!("{GATEWAY6}/128")];
+    for address in v4.into_iter().chain(v6) {
         bed.host.ip(&["addr", "add", &address, "dev", HOSTS])?;
     }
     // What is sent to Weir has complete checksums, as on a wire, and what it sends by XDP arrives.

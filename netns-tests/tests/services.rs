@@ -10,20 +10,24 @@
 //! ```
 #![expect(clippy::indexing_slicing, reason = "a testbed has the sandboxes it was built with")]
 
+use std::collections::BTreeSet;
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
 
+use weir_netns_tests::capture::Capture;
 use weir_netns_tests::config::{Config, Hook};
 use weir_netns_tests::connectors::{BOTH, Connector, ENI, active, outwards};
 use weir_netns_tests::error::{Failure, Tested};
+use weir_netns_tests::frames::ends;
 use weir_netns_tests::hosted::{self, END, END6, HERE, HERE6, HOSTS, SEEN, SEEN6};
-use weir_netns_tests::ipv6::{self, GATEWAY6, HOST6};
+use weir_netns_tests::ipv6::{self, GATEWAY6, HOST6, SANDBOX6};
 use weir_netns_tests::netns::Netns;
+use weir_netns_tests::probes::{Kind, Probe};
 use weir_netns_tests::programs::Dns;
 use weir_netns_tests::security::beside;
 use weir_netns_tests::servers::{ECHO_PORT, Echo};
 use weir_netns_tests::talk::{Conversation, any_port, connect_from, refusal_by_tcp, refusal_by_udp};
-use weir_netns_tests::topology::{GATEWAY, HOST, Testbed};
+use weir_netns_tests::topology::{GATEWAY, HOST, ROUTER_DEVICE, SANDBOX, Testbed};
 use weir_netns_tests::trap::Trap;
 use weir_netns_tests::waiting::{PATIENCE, until};
 use weir_netns_tests::weir::Weir;
@@ -101,6 +105,7 @@ fn allowed_ones_are_reached(name: &'static str, hook: Hook) -> Tested {
     let askers = names.askers()?;
     assert_eq!(askers.len(), 12, "{askers:?}");
     assert!(askers.iter().all(|asker| SEENS.contains(asker)), "the host sees ENIs alone: {askers:?}");
+    drop(names);
     Ok(bed.finish(weir)?)
 }
 
@@ -150,21 +155,39 @@ fn nothing_else_of_the_host_is_reached_by_anybody() -> Tested {
         is_refused(nobody, (at, API).into())?;
         is_refused(nobody, (at, DNS).into())?;
     }
-    // Where services are in truth, which in the sandboxes' VPC is nowhere, as the router says each time it is asked; the
-    // host's addresses on its own uplink; and where sandboxes are seen.
-    for limit in ["net.ipv4.icmp_ratelimit", "net.ipv6.icmp.ratelimit"] {
-        bed.router.sysctl(limit, "0")?;
+    // The host's addresses on its own uplink, where the kernel is asked for itself and is silent; and the sandboxes' ENI.
+    for to in [HOST.into(), HOST6.into()].map(|at: IpAddr| SocketAddr::new(at, API)) {
+        knock(both, to)?;
     }
-    let ends = [END.into(), END6.into(), HOST.into(), HOST6.into()];
-    let others = HERES.into_iter().chain(ends).chain(SEENS).chain([ENI.into()]);
-    for at in others.collect::<Vec<_>>() {
-        for port in [API, DNS, CLOSED[0]] {
-            is_refused(both, (at, port).into())?;
-        }
+    [API, DNS, CLOSED[0]].into_iter().try_for_each(|port| is_refused(both, (ENI, port).into()))?;
+
+    // Where services are in truth, and where sandboxes are seen: in their VPC that is somewhere beyond its router.
+    let elsewhere: Vec<_> = HERES.into_iter().chain([END.into(), END6.into()]).chain(SEENS).collect();
+    let at_the_router = Capture::start(&bed.router, ROUTER_DEVICE)?;
+    let before = weir.counters()?.of(Reason::Opened);
+    for (at, port) in elsewhere.iter().flat_map(|at| [API, DNS, CLOSED[0]].map(|port| (*at, port))) {
+        knock(both, (at, port).into())?;
     }
+    until(
+        "every knock's end",
+        PATIENCE,
+        || format!("{:#?}", weir.counters()),
+        || Ok((weir.counters()?.of(Reason::Opened) == before + 6 * elsewhere.len() as u64).then_some(())),
+    )?;
+    let knocked: BTreeSet<_> = ends(&at_the_router.stop()).into_iter().map(|it| it.to).collect();
+    assert!(elsewhere.iter().all(|at| knocked.contains(at)), "{knocked:?}");
 
     assert_eq!(trap.visits()?, [0, 0], "knocks, and what was taken: {:#?}", weir.counters()?);
     Ok(bed.finish(weir)?)
+}
+
+/// A SYN and a datagram, which nobody is to answer.
+fn knock(by: &Netns, to: SocketAddr) -> Tested {
+    let own: IpAddr = if to.is_ipv4() { SANDBOX.into() } else { SANDBOX6.into() };
+    for kind in [Kind::Syn, Kind::Udp] {
+        Probe { kind, from: (own, 40_000).into(), to }.send(by)?;
+    }
+    Ok(())
 }
 
 fn is_refused(by: &Netns, to: SocketAddr) -> Tested {
