@@ -1,14 +1,14 @@
 //! A client's side of a conversation that lasts: sockets of this process, made in a namespace.
 
 use std::io::{ErrorKind, Read as _, Write as _};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, SocketAddrV4, TcpStream, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpStream, UdpSocket};
 use std::os::fd::AsRawFd as _;
 use std::thread;
 use std::time::Duration;
 
 use nix::libc;
 use nix::sys::socket::{
-    AddressFamily, SockFlag, SockType, SockaddrIn, bind, connect, setsockopt, socket, sockopt,
+    AddressFamily, SockFlag, SockType, SockaddrStorage, bind, connect, setsockopt, socket, sockopt,
 };
 use nix::sys::time::TimeVal;
 
@@ -35,9 +35,8 @@ impl Conversation {
     }
 
     /// Connects from a port of the client, at once again after the last connection from there.
-    pub fn begin_from(from: &Netns, port: u16, to: SocketAddrV4) -> Result<Self, Error> {
-        let stream = from.enter(move || connect_from(port, to))?;
-        Self::over(stream.map_err(Error::io(format!("connect to {to} from port {port} of {}", from.name())))?)
+    pub fn begin_from(from: &Netns, port: u16, to: impl Into<SocketAddr>) -> Result<Self, Error> {
+        Self::over(connect_from(from, port, to.into())?)
     }
 
     fn over(stream: TcpStream) -> Result<Self, Error> {
@@ -88,14 +87,20 @@ impl Conversation {
     }
 }
 
-fn connect_from(port: u16, to: SocketAddrV4) -> nix::Result<TcpStream> {
-    let socket = socket(AddressFamily::Inet, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
-    setsockopt(&socket, sockopt::ReuseAddr, &true)?;
-    // Of connect, too.
-    setsockopt(&socket, sockopt::SendTimeout, &TimeVal::new(ANSWER.as_secs() as i64, 0))?;
-    bind(socket.as_raw_fd(), &SockaddrIn::from(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, port)))?;
-    connect(socket.as_raw_fd(), &SockaddrIn::from(to))?;
-    Ok(TcpStream::from(socket))
+/// A connection from a port of the client, at once again after the last one from there.
+pub fn connect_from(from: &Netns, port: u16, to: SocketAddr) -> Result<TcpStream, Error> {
+    let stream = from.enter(move || {
+        let family = if to.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
+        let socket = socket(family, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
+        setsockopt(&socket, sockopt::ReuseAddr, &true)?;
+        // Of connect, too.
+        setsockopt(&socket, sockopt::SendTimeout, &TimeVal::new(ANSWER.as_secs() as i64, 0))?;
+        bind(socket.as_raw_fd(), &SockaddrStorage::from(SocketAddr::new(any_port(to).ip(), port)))?;
+        connect(socket.as_raw_fd(), &SockaddrStorage::from(to))?;
+        Ok(TcpStream::from(socket))
+    })?;
+    let what = format!("connect to {to} from port {port} of {}", from.name());
+    stream.map_err(Error::io::<nix::errno::Errno>(what))
 }
 
 /// Sends a datagram and returns the answer. One from any other address than `to` would not be heard.
