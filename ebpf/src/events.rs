@@ -36,7 +36,8 @@ macro_rules! put_event {
         (&raw mut (*$event).ended).write($maps.now());
         (&raw mut (*$event).account).write((*$record.0).meta.account);
         for side in [Side::Original, Side::Reply] {
-            let (counts, acknowledged, hop) = match <Maps as Flows<$Family>>::find_side($maps, $record, side) {
+            let (counts, acknowledged, hop) = match <Maps as Flows<$Family>>::find_side($maps, $record, side)
+            {
                 Some(entry) => (entry.counts(), entry.acknowledged(), entry.hop()),
                 None => (Counts { packets: 0, bytes: 0 }, 0, Hop::default()),
             };

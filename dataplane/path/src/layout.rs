@@ -3,6 +3,13 @@
 //! Configuration tables have two halves. The path reads one, user space writes the other, and one word says
 //! which is which. Hash tables carry the half in the key; array tables are cut in the middle.
 
+mod guards;
+
+pub use guards::{
+    ACCOUNTS, AccountWords, BLOCKED, MeterWords, account_index, blocked_index, meter_word, rule_index,
+    tenant_index,
+};
+
 use crate::addr::{IfIndex, InterfaceId};
 use crate::addr::{Ip6, Zone};
 use crate::flow::end::End;
@@ -10,10 +17,7 @@ use crate::flow::store::Room;
 use crate::packet::VlanTag;
 use crate::reason::Reason;
 use crate::steps::Next;
-use crate::tables::{
-    AccountWord, ConnectorId, Direction, GroupId, Half, Holder, Listener, MAX_SECURITY_GROUPS, MeterWord,
-    PortBlock, TenantId, Vip,
-};
+use crate::tables::{ConnectorId, GroupId, Half, Listener, MAX_SECURITY_GROUPS, PortBlock, Vip};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// Changes whenever a table's name, type or layout does. Part of the path that tables are pinned under.
@@ -252,55 +256,6 @@ pub const fn connector_index(half: Half, id: ConnectorId) -> u32 {
 #[inline(always)]
 pub const fn source_index(half: Half, index: u32) -> u32 {
     half.index() * MAX_SOURCES + index
-}
-
-/// Where a tenant lies in the table of tenants.
-#[must_use]
-#[inline(always)]
-pub const fn tenant_index(half: Half, id: TenantId) -> u32 {
-    half.index() * (MAX_TENANTS + 1) + id.0
-}
-
-/// Where a line lies in the table of rules.
-#[must_use]
-#[inline(always)]
-pub const fn rule_index(half: Half, index: u32) -> u32 {
-    half.index() * MAX_RULES + index
-}
-
-/// What one sandbox or tenant holds: see [`AccountWord`].
-pub type AccountWords = [u64; AccountWord::COUNT as usize];
-/// How many accounts there are: slots first, tenants behind them.
-pub const ACCOUNTS: u32 = MAX_INTERFACES + MAX_TENANTS + 1;
-
-/// Where an account lies in the table of accounts.
-#[must_use]
-#[inline(always)]
-pub const fn account_index(holder: Holder) -> u32 {
-    match holder {
-        Holder::Slot(slot) => slot.0,
-        Holder::Tenant(tenant) => MAX_INTERFACES + tenant.0,
-    }
-}
-
-/// How far a slot's buckets are filled: see [`meter_word`].
-pub type MeterWords = [u64; MeterWord::COUNT as usize];
-
-/// Which of a slot's words this is.
-#[must_use]
-#[inline(always)]
-pub const fn meter_word(direction: Direction, which: MeterWord) -> u32 {
-    direction as u32 * (MeterWord::COUNT / 2) + which as u32
-}
-
-/// How many counters of blocked flows there are.
-pub const BLOCKED: u32 = 2 * (MAX_CONNECTORS + 1);
-
-/// The counter of a connector's flows that its security groups blocked.
-#[must_use]
-#[inline(always)]
-pub const fn blocked_index(connector: ConnectorId, direction: Direction) -> u32 {
-    2 * connector.0 + direction as u32
 }
 
 /// Where a group lies in the table of groups.

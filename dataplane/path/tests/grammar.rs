@@ -23,8 +23,8 @@ fn laws_hold(seed: u64) {
     for why in Reason::ALL.iter().filter(|why| !grammar::NOT_ALONE.contains(why)) {
         assert!(state.left(*why) >= 50, "{} was met {} times only", why.name(), state.left(*why));
     }
-    let forwarded: u64 =
-        [Reason::ToSlot, Reason::ToWire, Reason::Opened].map(|why| state.left(why)).iter().sum();
+    let forwards = [Reason::ToSlot, Reason::ToWire, Reason::SlotToSlot, Reason::WireToWire, Reason::Opened];
+    let forwarded: u64 = forwards.map(|why| state.left(why)).iter().sum();
     assert!(forwarded >= 50_000, "{forwarded} of 100,000 packets were forwarded");
 }
 

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::config::{Bucket, DirectionRate, SlotRates};
-use std::time::Duration;
+use core::time::Duration;
 use weir_path::tables::Rate;
 
 /// So many bytes and packets a tenth of a second from the sandbox, and one packet of each kind besides.

@@ -56,6 +56,9 @@ pub(super) fn guard(world: World) -> World {
     let mut world = World { image: image(), ..world };
     let is_it = |it: &&mut Interface| it.egress.id == SLOT_2.egress.id;
     world.interfaces.iter_mut().filter(is_it).for_each(|it| it.connector = FEW);
+    // Who is not always told.
+    let is_loud = |it: &&mut Interface| it.egress.id == CROWD.egress.id;
+    world.interfaces.iter_mut().filter(is_loud).for_each(|it| it.answers = 1);
     world
 }
 
