@@ -7,7 +7,10 @@
 // Both exist to please the verifier, in one place each in `packet`.
 #![feature(asm_experimental_arch, core_intrinsics)]
 #![expect(internal_features, reason = "there is no stable way to ask what the compiler knows")]
-#![expect(clippy::redundant_closure, reason = "a function that is called through a name has a stack frame of its own")]
+#![expect(
+    clippy::redundant_closure,
+    reason = "a function that is called through a name has a stack frame of its own"
+)]
 #![no_main]
 
 mod ageing;
