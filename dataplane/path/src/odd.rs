@@ -13,7 +13,7 @@ use crate::flow::{Ends, Hop, Key, Part};
 use crate::meter;
 use crate::packet::Packet;
 use crate::reason::{Reason, Verdict};
-use crate::serving::{choose, heard};
+use crate::serving::{choose, heard, rules_in};
 use crate::steps::{Next, Steps};
 use crate::tables::{Interface, Listener, Owner, Tables, Vip};
 use crate::translate;
@@ -152,6 +152,10 @@ fn ahead<F: Network, T: Tables + Flows<F>>(
     let Some(slot) = t.interface(target.slot).filter(|slot| slot.is_in_use()) else {
         return Err(Reason::NoTarget);
     };
+    // Rules ask for ports, and it shows none.
+    if !rules_in(t, half, slot).are_open() {
+        return Err(Reason::FragmentAhead);
+    }
     let to = Ends { dst: F::address(slot), ..ends };
     // Nobody is answered by way of this.
     Ok(Way { to, hop: Hop::new(slot.egress.id, slot.peer_mac) })
