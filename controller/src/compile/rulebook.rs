@@ -24,6 +24,8 @@ pub struct Rulebook {
     pages: BTreeMap<ConnectorId, Page>,
     /// The security groups that the addresses of ENIs are in, where any rule names one.
     groups: BTreeMap<Vip, SecurityGroups>,
+    /// In which VPC each connector's sandboxes call.
+    vpcs: BTreeMap<ConnectorId, Zone>,
     /// The services of the host's that their sandboxes may call, which no rule is asked about.
     services: BTreeSet<Heard>,
 }
@@ -75,7 +77,8 @@ impl Rulebook {
         let groups = if pages.values().any(names_groups) { groups(image, records) } else { BTreeMap::new() };
         let zones: BTreeSet<_> = pages.keys().map(|id| Connector::services(*id)).collect();
         let services = image.listeners.keys().filter(|it| zones.contains(&it.vip.zone)).copied().collect();
-        Self { pages, groups, services }
+        let vpcs = image.connectors.iter().map(|(id, it)| (*id, it.connector.zone)).collect();
+        Self { pages, groups, vpcs, services }
     }
 
     /// Whether there is any flow that it might not allow.
@@ -92,7 +95,8 @@ impl Rulebook {
             return true;
         }
         let [opening, serving] = flow.zones;
-        self.may_call(flow, slots.get(&opening).copied()) && self.may_be_called(flow, slots.get(&serving))
+        let caller = slots.get(&opening).copied();
+        self.may_call(flow, caller) && self.may_be_called(flow, slots.get(&serving), caller)
     }
 
     /// As the path asks when a sandbox opens a flow: by whom it calls, and at which port.
@@ -114,13 +118,23 @@ impl Rulebook {
     }
 
     /// As the path asks when a flow leads to a sandbox: by who comes, as the sandbox sees it, and by the port that serves.
-    fn may_be_called(&self, flow: &Tracked, called: Option<&ConnectorId>) -> bool {
+    /// Who comes by the wire is in no group, whatever address it says.
+    fn may_be_called(
+        &self,
+        flow: &Tracked,
+        called: Option<&ConnectorId>,
+        caller: Option<ConnectorId>,
+    ) -> bool {
         let Some(page) = called.and_then(|id| self.pages.get(id)) else { return true };
         let Some(rules) = &page.into else { return true };
         let Ends { dst: from, sport, .. } = flow.reply;
         let question = Question {
             remote: from,
-            groups: self.groups_of(Vip { address: from, zone: page.zone }),
+            groups: caller
+                .and_then(|id| self.vpcs.get(&id))
+                .map_or([SecurityGroupId::NONE; MAX_SECURITY_GROUPS], |vpc| {
+                    self.groups_of(Vip { address: from, zone: *vpc })
+                }),
             what: sport.number(),
             protocol: flow.protocol.into(),
         };

@@ -21,6 +21,8 @@ use weir_path::addr::{IfIndex, InterfaceId, Zone};
 use weir_path::flow::end::End;
 use weir_path::flow::{Stamp, V4, V6};
 use weir_path::hash::HashKey;
+use weir_path::layout::MAX_INTERFACES;
+use weir_path::tables::Holder;
 use weir_path::tables::Interface;
 
 /// What is to be in force.
@@ -138,8 +140,10 @@ fn observe(dataplane: &Dataplane) -> Result<Observed, RunError> {
             in_force.insert(id);
         }
     }
+    let numbers = (0..MAX_INTERFACES).map(InterfaceId);
+    let charged = numbers.filter(|id| !tables.account(Holder::Slot(*id)).is_empty()).collect();
     let exits = BTreeSet::new();
-    Ok(Observed { interfaces, in_force, rates, attached, flow_bindings, opened, present, exits })
+    Ok(Observed { interfaces, in_force, rates, attached, flow_bindings, opened, charged, present, exits })
 }
 
 fn bindings(zones: impl Iterator<Item = Zone>) -> BTreeSet<u32> {

@@ -118,6 +118,8 @@ pub struct Observed {
     pub opened: BTreeSet<u32>,
     /// The interfaces that flows leave by, or whose gateways they go to. Asked for only before something is forgotten.
     pub exits: BTreeSet<InterfaceId>,
+    /// Numbers of slots under which flows or ports are still held, whether there is a record or not.
+    pub charged: BTreeSet<InterfaceId>,
     /// Recorded devices that exist.
     pub present: BTreeSet<IfIndex>,
 }

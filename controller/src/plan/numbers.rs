@@ -14,13 +14,21 @@ pub(super) struct Numbers {
     wanted: usize,
 }
 
+fn recorded_numbers(observed: &Observed) -> impl Iterator<Item = InterfaceId> {
+    observed.interfaces.iter().map(|it| it.egress.id)
+}
+
 impl Numbers {
     pub(super) fn new(observed: &Observed, wanted: usize) -> Self {
         let recorded = observed.interfaces.iter().map(|it| it.zone).filter(|zone| zone.is_binding());
         let mut bindings = observed.flow_bindings.clone();
         bindings.extend(recorded.map(Zone::number));
         Self {
-            interfaces: observed.interfaces.iter().map(|it| it.egress.id.0).collect(),
+            // What is held under a number would be the next one's.
+            interfaces: recorded_numbers(observed)
+                .chain(observed.charged.iter().copied())
+                .map(|id| id.0)
+                .collect(),
             last_binding: bindings.last().copied().unwrap_or(0),
             bindings,
             wanted,

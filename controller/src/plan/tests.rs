@@ -68,6 +68,7 @@ fn in_force() -> Observed {
         rates: BTreeMap::new(),
         attached: vec![(IfIndex(2), Point::XdpNative), (IfIndex(5), Point::Slot)],
         flow_bindings: BTreeSet::new(),
+        charged: BTreeSet::new(),
         opened: BTreeSet::new(),
         exits: BTreeSet::new(),
         present: [IfIndex(2), IfIndex(5)].into(),
@@ -197,6 +198,14 @@ fn a_slot_that_drains_is_given_its_program_again_and_keeps_its_binding_when_it_i
     let back = planned(&wanted(&[5]), &observed);
     assert!(!back.before.iter().any(|step| matches!(step, Step::Record(_))));
     assert_eq!(back.slots, BTreeMap::from([(IfIndex(5), InterfaceId(1))]));
+}
+
+#[test]
+fn a_number_under_which_something_is_held_is_given_to_nobody() {
+    let mut observed = in_force();
+    observed.charged.extend([InterfaceId(2), InterfaceId(3)]);
+    let plan = planned(&wanted(&[5, 7]), &observed);
+    assert_eq!(plan.slots, BTreeMap::from([(IfIndex(5), InterfaceId(1)), (IfIndex(7), InterfaceId(4))]));
 }
 
 #[test]

@@ -51,6 +51,8 @@ pub struct Asked<K, A> {
     pub(crate) remote_port: L4Port,
     pub(crate) then: Then,
     pub(crate) refusal: Refusal,
+    /// The half of the configuration that all of this is read from.
+    pub(crate) half: u32,
     /// 1 where the packet is a fragment; else 0.
     pub(crate) is_fragment: u32,
     /// What stands in the way, whoever serves.
@@ -156,6 +158,12 @@ impl<K: Key, A> Asked<K, A> {
     #[inline(always)]
     pub(crate) const fn forget_refusal(&mut self) {
         self.refusal = Refusal::NONE;
+    }
+
+    /// The half of the configuration that this packet's way is decided by: another one may be live by now.
+    #[inline(always)]
+    pub(crate) const fn half(&self) -> Half {
+        Half::of_epoch(self.half as u64)
     }
 
     /// Whether there are addresses that were not looked at, and may be.

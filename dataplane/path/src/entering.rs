@@ -141,7 +141,7 @@ fn on_any_port<F: Steps, T: Tables + Flows<F>>(
     asked: &Asked<F::Key, F::Address>,
     trial: &mut Trial,
 ) -> Search {
-    let half = t.live();
+    let half = asked.half();
     trial.looked_at = asked.looked_at;
     trial.found = if asked.looked_at == 0 { Search::NoRoute } else { Search::AllExhausted };
     T::repeat(MAX_SOURCES_IN_CONNECTOR, || trial.next::<F, T>(t, half, draft, asked));

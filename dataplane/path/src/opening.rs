@@ -6,6 +6,7 @@ use crate::flow::store::Flows;
 use crate::flow::{Account, Hop, Key, PortUse};
 use crate::packet::Packet;
 use crate::reason::{Reason, Verdict};
+use crate::rules::NO_GROUPS;
 use crate::serving::{by_address, by_slot, connector_of, heard, let_in, target_of};
 use crate::steps::{Next, Steps};
 use crate::tables::{Half, Interface, Tables, TenantId, Vip};
@@ -22,6 +23,7 @@ pub fn walk<F: Steps, P: Packet, T: Tables + Flows<F>>(p: &mut P, t: &T) -> Resu
     let half = t.live();
     let mut walked: Result<(), Reason> = Err(Reason::NotReady);
     t.ask(|asked| {
+        asked.half = half.index();
         walked = match read::<F, P, T>(p, t, asked) {
             Ok(()) => aim::<F, T>(t, half, asked),
             Err(why) => Err(why),
@@ -121,7 +123,8 @@ fn aim<F: Steps, T: Tables + Flows<F>>(
         return Err(Reason::NoTarget);
     };
     by_slot::<F>(target, slot, asked);
-    let_in::<F, T>(t, half, slot, asked, asked.key.ends().src)?;
+    // Who comes by the wire is no ENI of this host, whatever address it says: they call from within.
+    let_in::<F, T>(t, half, slot, asked, (asked.key.ends().src, &NO_GROUPS))?;
     let tenant = connector_of(t, half, slot).map_or(TenantId::NONE, |connector| connector.tenant);
     asked.terms.account = Account::of_sandbox(slot.egress.id, tenant);
     // Its port is the client's: there is nothing to rest.

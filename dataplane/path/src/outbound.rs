@@ -27,6 +27,7 @@ pub fn walk<F: Steps, P: Packet, T: Tables + Flows<F>>(p: &mut P, t: &T) -> Resu
     let half = t.live();
     let mut walked = Err(Reason::NotReady);
     t.ask(|asked| {
+        asked.half = half.index();
         walked = match read::<F, P, T>(p, t, asked) {
             Ok(()) => aim::<F, T>(t, half, asked),
             Err(why) => Err(why),
@@ -111,7 +112,7 @@ fn aim<F: Steps, T: Tables + Flows<F>>(
     asked.sources = F::sources(connector);
     asked.is_to_slot = 0;
     if let Some(service) = service::<F, T>(t, half, here, connector, asked) {
-        call::<F, T>(t, half, service, asked)?;
+        call::<F, T>(t, half, connector, service, asked)?;
     } else {
         let owner = allowed::<F, T>(t, half, here, connector, asked)?;
         match owner {
@@ -209,7 +210,7 @@ fn call_vip<F: Steps, T: Tables + Flows<F>>(
     let Some(forward) = heard(t, half, vip, ends.dport, asked.key.protocol()) else {
         return Err(Reason::NotAllowedOut);
     };
-    call::<F, T>(t, half, forward, asked)
+    call::<F, T>(t, half, connector, forward, asked)
 }
 
 /// To one of a listener's targets. All slots have one address, and the target may be the caller itself: so what calls a
@@ -218,6 +219,7 @@ fn call_vip<F: Steps, T: Tables + Flows<F>>(
 fn call<F: Steps, T: Tables + Flows<F>>(
     t: &T,
     half: Half,
+    connector: &Connector,
     forward: &Forward,
     asked: &mut Asked<F::Key, F::Address>,
 ) -> Result<(), Reason> {
@@ -239,5 +241,5 @@ fn call<F: Steps, T: Tables + Flows<F>>(
     let nth = scale(asked.key.hash(Part::Flow, t.hash_key(half)) as u32, asked.sources.count);
     asked.sources = Sources { first: asked.sources.first + nth, count: 1 };
     let Some(source) = t.source(half, asked.sources.first) else { return Err(Reason::NoTarget) };
-    let_in::<F, T>(t, half, slot, asked, F::Address::of_mapped(source.address))
+    let_in::<F, T>(t, half, slot, asked, (F::Address::of_mapped(source.address), &connector.groups))
 }

@@ -132,7 +132,7 @@ reasons! {
         BadHeader "bad_header",
         /// A fragment of anything but UDP.
         Fragment "fragment",
-        /// A fragment without ports that came before the one with ports, and could belong to more than one flow.
+        /// A fragment without ports that came before the one with ports, and could belong to more than one flow; or whose target has rules for who comes, or is an address.
         FragmentAhead "fragment_ahead",
         /// More IPv6 extension headers than the path reads, or longer ones.
         TooManyHeaders "too_many_headers",
@@ -152,11 +152,11 @@ reasons! {
         AnswerLimited "answer_limited",
         /// To an ENI's address, and of none of its flows: nobody is let in.
         Uninvited "uninvited",
-        /// From a slot, a new connection, but every port of its connector's addresses is in use or rests towards the remote, and the sandbox was not told: enough answers were made.
+        /// A new connection by an ENI, but every port of its connector's addresses is in use or rests towards the remote. From the wire nobody is told; a sandbox was not, because enough answers were made.
         PortsExhausted "ports_exhausted",
-        /// From a slot, a new connection, and none of the ports that one packet may look at was free. What was found is kept, and the sandbox's next try goes on from there.
+        /// A new connection by an ENI, and none of the ports that one packet may look at was free. What was found is kept, and the next try goes on from there.
         PortNotFound "port_not_found",
-        /// From a slot, a new connection to where its VPC has no route to, and the sandbox was not told: enough answers were made.
+        /// A new connection by an ENI to where its VPC has no route to. From the wire nobody is told; a sandbox was not, because enough answers were made.
         NoRoute "no_route",
         /// To a VIP, but no listener has this port and protocol.
         NoListener "no_listener",

@@ -88,12 +88,15 @@ pub fn allow<F: Family, T: Tables + Flows<F>>(t: &T, half: Half, rules: &Rules, 
     is_allowed
 }
 
+/// In no group.
+pub(crate) const NO_GROUPS: SecurityGroups = [SecurityGroupId::NONE; 5];
+
 /// The security groups that an address is in: those of the ENI that owns it.
 #[inline(always)]
 pub(crate) fn groups_of<T: Tables>(t: &T, half: Half, owner: Owner) -> SecurityGroups {
     let eni = owner.as_eni().and_then(|id| t.interface(id)).filter(|eni| eni.is_in_use());
     let connector = eni.and_then(|eni| t.connector(half, eni.connector));
-    connector.map_or([SecurityGroupId::NONE; 5], |connector| connector.groups)
+    connector.map_or(NO_GROUPS, |connector| connector.groups)
 }
 
 /// What a flow's first packet asks for, as rules have it: the port, or the type and code of an ICMP query.

@@ -9,8 +9,8 @@ use crate::reason::Reason;
 use crate::rules::{self, Question};
 use crate::steps::Steps;
 use crate::tables::{
-    Connector, ConnectorId, Direction, Forward, GroupId, Half, Interface, Listener, Rules, Tables, Target,
-    Vip,
+    Connector, ConnectorId, Direction, Forward, GroupId, Half, Interface, Listener, Rules, SecurityGroups,
+    Tables, Target, Vip,
 };
 use crate::verifier::rolled;
 use crate::wire::Network;
@@ -97,8 +97,7 @@ fn port_of<F: Network, A>(target: &Target, asked: &Asked<F::Key, A>) -> L4Port {
     if target.port == Listener::ANY_PORT { asked.key.ends().dport } else { target.port }
 }
 
-/// Whether the security groups of a slot's connector let a flow in that comes from `from`, an address in the
-/// connector's VPC.
+/// Whether the security groups of a slot's connector let a flow in that comes from an address, which is in these groups.
 ///
 /// # Errors
 /// [`Reason::BlockedIn`].
@@ -108,17 +107,15 @@ pub(crate) fn let_in<F: Steps, T: Tables + Flows<F>>(
     half: Half,
     slot: &Interface,
     asked: &Asked<F::Key, F::Address>,
-    from: F::Address,
+    (from, groups): (F::Address, &SecurityGroups),
 ) -> Result<(), Reason> {
     let rules = rules_in(t, half, slot);
     if rules.are_open() {
         return Ok(());
     }
-    let connector = connector_of(t, half, slot);
-    let owner = Vip { address: from.mapped(), zone: connector.map_or(asked.key.zone(), |it| it.zone) };
     let question = Question {
         remote: from.mapped(),
-        groups: rules::groups_of(t, half, t.owner(half, &owner)),
+        groups: *groups,
         what: asked.remote_port.number(),
         protocol: asked.key.protocol().into(),
     };

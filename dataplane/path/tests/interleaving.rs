@@ -60,6 +60,7 @@ fn ends(world: &World, actors: &[Actor]) -> (Tried, Ends) {
             return;
         }
         laws::both_or_neither(&state).unwrap();
+        laws::books_close(&state).unwrap();
         laws::conservation(&state).unwrap();
         let opened = state.opened + world.flows.count() as u64;
         assert_eq!(opened, state.flows.count() as u64 + state.all_ended(), "{state:?}");
@@ -221,6 +222,7 @@ fn a_packet_never_goes_where_another_flow_leads_while_its_flow_ends_and_another_
         }
         if is_end {
             laws::both_or_neither(&model.state()).unwrap();
+            laws::books_close(&model.state()).unwrap();
             nothing_is_lost(model, &model.state());
             whys.extend(how(&actors[0]));
         }

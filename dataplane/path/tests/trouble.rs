@@ -57,6 +57,7 @@ fn only(flow: FlowImage<Key4>) -> FlowTable<Key4> {
 /// Nothing of a flow that was not to be is left.
 fn is_tidy(model: &Model, state: &State) {
     laws::both_or_neither(state).unwrap();
+    laws::books_close(state).unwrap();
     let half_open = state.flows.v4.values().filter(|flow| flow.phase.is_half_open()).count();
     assert_eq!(model.flows::<V4>().leaked(), 0, "a record is lost");
     assert!(model.flows::<V4>().places_taken() <= half_open, "a half-open place is lost");

@@ -29,6 +29,14 @@ pub struct AccountState {
     pub refused_opened: u64,
 }
 
+impl AccountState {
+    /// Whether nothing is held under it any more.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.flows == 0 && self.half_open == 0 && self.ports == 0
+    }
+}
+
 /// Tokens that may go once, beside what a slot's buckets hold, by [`Direction`].
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct Once {

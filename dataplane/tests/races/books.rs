@@ -6,6 +6,7 @@ use weir_dataplane::flows::{Flow, FlowState};
 use weir_dataplane::test_run::Runner;
 use weir_dataplane::{Held, Tables};
 use weir_path::flow::{Key, Life, Phase, RecordId, Side, Stamp, V4, V6};
+use weir_path::tables::Holder;
 use weir_path::{Reason, flow::end::End};
 
 /// Ways out that a race may lead to. There is no other.
@@ -57,7 +58,30 @@ pub(crate) fn in_order(runner: &Runner) -> Result<[u64; 2], String> {
     let tables = runner.tables();
     let v4 = family::<V4>(tables).map_err(|what| format!("IPv4: {what}"))?;
     let v6 = family::<V6>(tables).map_err(|what| format!("IPv6: {what}"))?;
+    accounts(tables)?;
     Ok([v4.begun + v6.begun, v4.live + v6.live])
+}
+
+/// Checks that every sandbox is charged with exactly the flows that are there.
+fn accounts(tables: &Tables) -> Result<(), String> {
+    let mut due = BTreeMap::<Holder, [u64; 2]>::new();
+    let v4 = tables.flow_states::<V4>().unwrap().into_iter().map(|flow| (flow.meta, flow.life));
+    let v6 = tables.flow_states::<V6>().unwrap().into_iter().map(|flow| (flow.meta, flow.life));
+    for (meta, life) in v4.chain(v6) {
+        for holder in meta.account.holders().into_iter().flatten() {
+            let [flows, half_open] = due.entry(holder).or_default();
+            *flows += 1;
+            *half_open += u64::from(life.phase().is_half_open());
+        }
+    }
+    let slots = tables.interfaces().unwrap().into_iter().map(|it| Holder::Slot(it.egress.id));
+    let mut wrong = slots.filter_map(|holder| {
+        let account = tables.account(holder);
+        let (is, should) =
+            ([account.flows, account.half_open], due.get(&holder).copied().unwrap_or_default());
+        (is != should).then(|| format!("{holder:?} is charged with {is:?}, not {should:?}"))
+    });
+    wrong.next().map_or(Ok(()), Err)
 }
 
 /// The same, and what went through the tables.

@@ -151,7 +151,7 @@ const REQUIREMENTS: &[Requirement] = &[
         "one host reaches another by its outer address (hairpinning)",
         Otherwise(
             "refused with an ICMP error",
-            "ENIs, VIPs and the host are out of a sandbox's reach; nobody is let in by an ENI's address",
+            "ENIs and the host are out of a sandbox's reach; nobody is let in by an ENI's address",
         ),
         Otherwise("refused with an ICMP error", ""),
         "rfc4787_req_9_one_host_reaches_another_by_its_outer_address",

@@ -115,7 +115,7 @@ const REQUIREMENTS: &[Requirement] = &[
         "one host reaches another by its outer address",
         Otherwise(
             "refused with a RST",
-            "ENIs, VIPs and the host are out of a sandbox's reach; nobody is let in by an ENI's address",
+            "ENIs and the host are out of a sandbox's reach; nobody is let in by an ENI's address",
         ),
         Otherwise("refused with a RST", ""),
         "rfc5382_req_8_one_host_reaches_another_by_its_outer_address",

@@ -117,7 +117,7 @@ const REQUIREMENTS: &[Requirement] = &[
         "queries are hairpinned, by every NAT",
         Otherwise(
             "refused with an ICMP error",
-            "ENIs, VIPs and the host are out of a sandbox's reach; nobody is let in by an ENI's address",
+            "ENIs and the host are out of a sandbox's reach; nobody is let in by an ENI's address",
         ),
         Otherwise("answered by the host, which has that address itself", ""),
         "rfc7857_12_one_host_pings_another_by_its_outer_address",

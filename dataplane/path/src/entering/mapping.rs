@@ -95,7 +95,7 @@ fn leads<F: Steps, T: Tables>(t: &T, asked: &Asked<F::Key, F::Address>) -> Optio
         return Some(asked.there);
     }
     let eni = t.interface(asked.there.interface()).filter(|eni| eni.is_in_use())?;
-    match way::neighbour::<F, T>(t, t.live(), eni, asked.remote) {
+    match way::neighbour::<F, T>(t, asked.half(), eni, asked.remote) {
         Some(_) => Some(Hop::new(eni.egress.id, Mac::default())),
         None => asked.there.next_hop().map(|_| asked.there),
     }

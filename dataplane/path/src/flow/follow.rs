@@ -281,6 +281,8 @@ fn keep_mapping<F: Family, T: Tables + Flows<F>>(t: &T, stamp: Stamp) {
 pub(crate) fn hold<F: Family, T: Tables + Flows<F>>(t: &T, mapping: &Found<T::Entry>, is_answered: bool) {
     let id = mapping.stamp.record();
     let Some(record) = t.record(id) else { return };
+    // Before the word is looked at: once it has moved on, the record may be another flow's.
+    let meta = record.meta();
     for _ in rolled(TRIES) {
         let life = Life(record.life().load());
         if life.incarnation() != mapping.stamp.incarnation() || !life.phase().is_live() {
@@ -289,7 +291,6 @@ pub(crate) fn hold<F: Family, T: Tables + Flows<F>>(t: &T, mapping: &Found<T::En
         let phase = if is_answered { Phase::Established } else { life.phase() };
         if record.life().swap(life.0, life.in_phase(phase).seen_at(t.now()).0) {
             if life.phase().is_half_open() && is_answered {
-                let meta = record.meta();
                 quota::discharge(t, meta.account, Held::HALF_OPEN);
                 room::leave_place(t, id, life.incarnation(), &meta);
             }
