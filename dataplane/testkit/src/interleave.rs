@@ -15,9 +15,10 @@ use std::collections::HashSet;
 use std::fmt::Write;
 use std::hash::{DefaultHasher, Hasher};
 use weir_path::addr::IfIndex;
+use weir_path::asked::Asked;
 use weir_path::flow::ports::tend;
 use weir_path::flow::room::age;
-use weir_path::flow::store::PortSetId;
+use weir_path::flow::store::{Flows, PortSetId};
 use weir_path::flow::{RecordId, V4};
 use weir_path::frame::Frame;
 use weir_path::tables::{Clock, Listeners};
@@ -124,6 +125,8 @@ impl Cpu {
                 let mut bytes = bytes.clone();
                 let len = bytes.len();
                 let mut frame = Frame::new(&mut bytes, len).expect("a buffer of the packet's own length");
+                // A CPU that runs again begins as it did: what its last run asked for was not to be.
+                Flows::<V4>::ask(&tables, |asked| *asked = Asked::default());
                 let verdict = match walk {
                     Walk::FromUplink => from_uplink(&mut frame, &tables),
                     Walk::FromSlot => from_slot(&mut frame, &tables),

@@ -85,7 +85,7 @@ const KINDS: &[Kind] = &[
     (24, outwards::probe),
     (40, guards::call),
     (12, guards::deposit),
-    (40, guards::known),
+    (60, guards::known),
 ];
 
 /// What a client may ask for: where it comes in, which VIP and port, by which protocol.

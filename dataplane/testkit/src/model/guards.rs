@@ -2,7 +2,7 @@
 
 use super::Model;
 use super::view::View;
-use super::watch::Watch;
+use super::watch::{Op, Watch};
 use crate::world::Books;
 use weir_dataplane::image::{MAX_INTERFACES, MAX_TENANTS};
 use weir_path::addr::InterfaceId;
@@ -20,32 +20,43 @@ pub enum GuardWord {
     Meter(InterfaceId, Direction, MeterWord),
 }
 
-/// A word where it lies. Nobody watches it: what several CPUs add to it comes out the same in any order.
-#[derive(Clone, Copy, Debug)]
-pub struct GuardCell<'a> {
+/// A word where it lies.
+#[derive(Debug)]
+pub struct GuardCell<'a, W> {
     model: &'a Model,
+    watch: &'a W,
     which: GuardWord,
 }
 
-impl GuardCell<'_> {
-    fn replace(self, is: impl FnOnce(u64) -> u64) -> u64 {
-        let was = self.load();
-        self.model.guards.borrow_mut().insert(self.which, is(was));
-        was
+impl<W> Clone for GuardCell<'_, W> {
+    fn clone(&self) -> Self {
+        *self
     }
 }
 
-impl Word for GuardCell<'_> {
-    fn load(self) -> u64 {
+impl<W> Copy for GuardCell<'_, W> {}
+
+impl<W: Watch> GuardCell<'_, W> {
+    fn number(self) -> u64 {
         self.model.guards.borrow().get(&self.which).copied().unwrap_or_default()
     }
 
+    fn replace(self, is: impl FnOnce(u64) -> u64) -> u64 {
+        self.watch.access(Op::Account, || {
+            let was = self.number();
+            self.model.guards.borrow_mut().insert(self.which, is(was));
+            was
+        })
+    }
+}
+
+impl<W: Watch> Word for GuardCell<'_, W> {
+    fn load(self) -> u64 {
+        self.watch.access(Op::Account, || self.number())
+    }
+
     fn swap(self, from: u64, to: u64) -> bool {
-        let is_it = self.load() == from;
-        if is_it {
-            self.replace(|_| to);
-        }
-        is_it
+        self.replace(|was| if was == from { to } else { was }) == from
     }
 
     fn add(self, number: u64) -> u64 {
@@ -62,7 +73,7 @@ impl Word for GuardCell<'_> {
 }
 
 impl<'a, W: Watch> Guards for View<'a, W> {
-    type Cell = GuardCell<'a>;
+    type Cell = GuardCell<'a, W>;
 
     fn tenant(&self, half: Half, id: TenantId) -> Option<&Tenant> {
         let known = self.half(half).tenants.get(&id);
@@ -70,8 +81,8 @@ impl<'a, W: Watch> Guards for View<'a, W> {
         (id.0 <= MAX_TENANTS).then_some(known.unwrap_or(&self.half(half).no_tenant))
     }
 
-    fn account(&self, holder: Holder, which: AccountWord) -> Option<GuardCell<'a>> {
-        Some(GuardCell { model: self.model, which: GuardWord::Account(holder, which) })
+    fn account(&self, holder: Holder, which: AccountWord) -> Option<GuardCell<'a, W>> {
+        Some(GuardCell { model: self.model, watch: self.watch, which: GuardWord::Account(holder, which) })
     }
 
     fn rule(&self, half: Half, index: u32) -> Option<&Rule> {
@@ -79,15 +90,21 @@ impl<'a, W: Watch> Guards for View<'a, W> {
     }
 
     fn blocked(&self, connector: ConnectorId, direction: Direction) {
-        *self.model.blocked.borrow_mut().entry((connector, direction)).or_default() += 1;
+        self.watch.access(Op::Statistics, || {
+            *self.model.blocked.borrow_mut().entry((connector, direction)).or_default() += 1;
+        });
     }
 
     fn rates(&self, slot: InterfaceId) -> Option<&Rates> {
         (slot.0 < MAX_INTERFACES).then_some(self.model.rates.get(&slot).unwrap_or(&self.model.no_rates))
     }
 
-    fn meter(&self, slot: InterfaceId, direction: Direction, which: MeterWord) -> Option<GuardCell<'a>> {
-        Some(GuardCell { model: self.model, which: GuardWord::Meter(slot, direction, which) })
+    fn meter(&self, slot: InterfaceId, direction: Direction, which: MeterWord) -> Option<GuardCell<'a, W>> {
+        Some(GuardCell {
+            model: self.model,
+            watch: self.watch,
+            which: GuardWord::Meter(slot, direction, which),
+        })
     }
 
     fn nanoseconds(&self) -> u64 {

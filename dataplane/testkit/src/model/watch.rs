@@ -74,6 +74,8 @@ pub enum Op {
     Bucket,
     /// A packet is counted, in a counter that is never read by the path.
     Statistics,
+    /// What somebody holds is read or changed: additions, which come out the same in any order.
+    Account,
 }
 
 impl Op {
@@ -82,7 +84,13 @@ impl Op {
     pub const fn is_shared(self) -> bool {
         !matches!(
             self,
-            Self::Times | Self::Now | Self::Statistics | Self::Tell | Self::Bucket | Self::EmptyWord
+            Self::Times
+                | Self::Now
+                | Self::Statistics
+                | Self::Account
+                | Self::Tell
+                | Self::Bucket
+                | Self::EmptyWord
         )
     }
 }
