@@ -1,4 +1,4 @@
-//! Packets in an odd shape: fragments, and IPv6 packets with extension headers.
+//! Packets in an odd shape: fragments, IPv4 packets with options, and IPv6 packets with extension headers.
 //!
 //! The first fragment of a datagram shows ports: it goes the way of its flow, and leaves a note for the others. One
 //! that comes before it goes where a first one that opens a flow would be placed, if all UDP listeners of its address
@@ -50,6 +50,7 @@ fn odd<F: Steps, P: Packet, T: Tables + Flows<F>>(
     let Some(here) = t.arrival(p.vlan()) else { return Err(Err(Reason::RaceLost)) };
     let Some(frame) = Ethernet::read(p) else { return Err(Err(Reason::BadHeader)) };
     let ip = F::read(p).map_err(Err)?;
+    F::fair(p, &ip).map_err(Err)?;
     if ip.is_later {
         return Err(later::<F, P, T>(p, t, here, &ip, from));
     }

@@ -114,7 +114,7 @@ fn aim<F: Steps, T: Tables + Flows<F>>(
     if let Some(service) = service::<F, T>(t, half, here, connector, asked) {
         call::<F, T>(t, half, connector, service, asked)?;
     } else {
-        let owner = allowed::<F, T>(t, half, here, connector, asked)?;
+        let owner = allowed::<F, T>(t, half, connector, asked)?;
         match owner {
             Owner::NONE => direct::<F, T>(t, half, connector, asked),
             _ => call_vip::<F, T>(t, half, connector, asked)?,
@@ -149,14 +149,14 @@ fn service<'t, F: Steps, T: Tables>(
 }
 
 /// Whether a packet from a slot may open a flow; and whose the address is that it is for.
-#[inline(always)]
+#[inline(never)]
 fn allowed<F: Steps, T: Tables + Flows<F>>(
     t: &T,
     half: Half,
-    here: &Interface,
     connector: &Connector,
     asked: &Asked<F::Key, F::Address>,
 ) -> Result<Owner, Reason> {
+    let Some(here) = t.interface(asked.back.interface()) else { return Err(Reason::UnboundSlot) };
     let dst = asked.key.ends().dst;
     let owner = t.owner(half, &Vip { address: dst.mapped(), zone: connector.zone });
     let is_beyond = dst.may_be_source() && !dst.is_links_own() && dst != asked.key.ends().src;

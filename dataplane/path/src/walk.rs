@@ -177,6 +177,9 @@ fn settled_ip<F: Steps, P: Packet, T: Tables + Flows<F>>(
     if ip.is_fragment {
         return Err(Next::Unknown);
     }
+    if ip.payload_at != ipv4::AT + F::LEN {
+        return Err(F::ODD);
+    }
     if ip.hop_limit <= 1 {
         return Err(F::TELL);
     }

@@ -137,7 +137,7 @@ fn a_rule_that_names_a_group_allows_the_enis_that_are_in_it_at_present() {
 
 #[test]
 fn an_echo_is_judged_by_its_type_and_a_mapping_not_at_all() {
-    let icmp = |first, last| Rule { mask: Ip6::default(), first, last, protocol: 1, ..Rule::default() };
+    let icmp = |first, last| Rule { network: v4([0; 4]), first, last, protocol: 1, ..Rule::default() };
     let echo = Tracked {
         protocol: protocol::ICMP,
         ..flow([binding(7), vpc()], (SANDBOX, REMOTE, 0), (REMOTE, 0, OUR_ENI))
@@ -146,7 +146,7 @@ fn an_echo_is_judged_by_its_type_and_a_mapping_not_at_all() {
     assert!(!book(Some(vec![icmp(0, 0)]), None).allows(&echo, &known()));
     let mapping = Tracked { protocol: protocol::MAPPING, ..echo };
     assert!(book(Some(vec![]), None).allows(&mapping, &known()));
-    let v6 = Rule { protocol: protocol::ICMPV6, ..icmp(128 << 8, 128 << 8) };
+    let v6 = Rule { protocol: protocol::ICMPV6, network: Ip6::default(), ..icmp(128 << 8, 128 << 8) };
     let echo6 = Tracked { protocol: protocol::ICMPV6, ..echo };
     assert!(book(Some(vec![v6]), None).allows(&echo6, &known()));
 }

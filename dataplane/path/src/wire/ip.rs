@@ -51,7 +51,7 @@ pub trait Network: Family {
     /// The header of `p` alone: what lies behind IPv6's extension headers stays unknown.
     ///
     /// # Errors
-    /// [`Reason::TooManyHeaders`]: it has IPv4 options. [`Reason::BadHeader`]: another version, or lengths that contradict each other or the frame's.
+    /// [`Reason::BadHeader`]: another version, or lengths that contradict each other or the frame's.
     fn glance<P: Packet>(p: &P) -> Result<Ip<Self::Address>, Reason>;
 
     /// The header of `p`, and what it carries behind options or extension headers.
@@ -60,9 +60,15 @@ pub trait Network: Family {
     /// [`Reason::BadHeader`]; of IPv6, [`Reason::TooManyHeaders`], [`Reason::SourceRouted`].
     fn read<P: Packet>(p: &P) -> Result<Ip<Self::Address>, Reason>;
 
-    /// Whether a header may be believed that is no known packet's: its own checksum is right, where it has one, and its
-    /// options send it nowhere else. Nothing is answered, and no flow opened, by what may be another packet's header
-    /// (RFC 1122 section 3.2.1.2). Packets with options are never settled, so all of them are asked.
+    /// Whether a packet's IPv4 options send it elsewhere than its header does.
+    ///
+    /// # Errors
+    /// [`Reason::SourceRouted`]; [`Reason::BadHeader`] where one is cut short.
+    fn fair<P: Packet>(p: &P, ip: &Ip<Self::Address>) -> Result<(), Reason>;
+
+    /// Whether a header may be believed that is no known packet's: it is [`Self::fair`], and its own checksum is right, where
+    /// it has one. Nothing is answered, and no flow opened, by what may be another packet's header (RFC 1122 section
+    /// 3.2.1.2).
     ///
     /// # Errors
     /// [`Reason::BadHeader`], [`Reason::SourceRouted`].
@@ -100,8 +106,7 @@ impl Network for V4 {
 
     #[inline(always)]
     fn glance<P: Packet>(p: &P) -> Result<Ip<Ip4>, Reason> {
-        let ip = ipv4_header(p)?;
-        if ip.payload_at == ipv4::AT + ipv4::LEN { Ok(ip) } else { Err(Reason::TooManyHeaders) }
+        ipv4_header(p)
     }
 
     #[inline(always)]
@@ -115,6 +120,11 @@ impl Network for V4 {
         if sum.fold() != [0xff; 2] {
             return Err(Reason::BadHeader);
         }
+        Self::fair(p, ip)
+    }
+
+    #[inline(always)]
+    fn fair<P: Packet>(p: &P, ip: &Ip<Ip4>) -> Result<(), Reason> {
         if ip.payload_at == ipv4::AT + ipv4::LEN { Ok(()) } else { options::check(p, ip.payload_at) }
     }
 
@@ -236,6 +246,11 @@ impl Network for V6 {
 
     #[inline(always)]
     fn sound<P: Packet>(_: &P, _: &Ip<Ip6>) -> Result<(), Reason> {
+        Ok(())
+    }
+
+    #[inline(always)]
+    fn fair<P: Packet>(_: &P, _: &Ip<Ip6>) -> Result<(), Reason> {
         Ok(())
     }
 
