@@ -36,7 +36,8 @@ fn known() -> Slots {
 /// Ours wants flows judged again, by these rules; theirs does not.
 fn book(out: Option<Vec<Rule>>, into: Option<Vec<Rule>>) -> Rulebook {
     let pages = [(OURS, Page { zone: vpc(), out, into })].into();
-    Rulebook { pages, ..Rulebook::default() }
+    let vpcs = [OURS, THEIRS].map(|id| (id, vpc())).into();
+    Rulebook { pages, vpcs, ..Rulebook::default() }
 }
 
 /// TCP to or from one address.
@@ -146,7 +147,7 @@ fn an_echo_is_judged_by_its_type_and_a_mapping_not_at_all() {
     assert!(!book(Some(vec![icmp(0, 0)]), None).allows(&echo, &known()));
     let mapping = Tracked { protocol: protocol::MAPPING, ..echo };
     assert!(book(Some(vec![]), None).allows(&mapping, &known()));
-    let v6 = Rule { protocol: protocol::ICMPV6, network: Ip6::default(), ..icmp(128 << 8, 128 << 8) };
+    let v6 = Rule { protocol: protocol::ICMPV6, ..icmp(128 << 8, 128 << 8) };
     let echo6 = Tracked { protocol: protocol::ICMPV6, ..echo };
     assert!(book(Some(vec![v6]), None).allows(&echo6, &known()));
 }
