@@ -4,7 +4,7 @@ use crate::error::Error;
 use crate::flows::Flow;
 use crate::object;
 use crate::pins::{self, Options, Pins, pin_error};
-use crate::programs::{self, Purpose, Service, program_mut};
+use crate::programs::{self, Service, program_mut};
 use crate::tables::Tables;
 use aya::Ebpf;
 use aya::programs::links::{FdLink, LinkError, PinnedLink};
@@ -104,7 +104,7 @@ impl Dataplane {
         let held = pins.hold()?;
         let adopted = pins.check_adoptable(&options.sizes)?;
         let names: Vec<_> = object::declared(&options.sizes)?.into_iter().map(|table| table.name).collect();
-        let ebpf = programs::load(&options.sizes, Purpose::Devices, |loader| {
+        let ebpf = programs::load(&options.sizes, &[], |loader| {
             for name in &names {
                 loader.map_pin_path(name, pins.map(name));
             }

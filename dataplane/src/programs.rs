@@ -82,19 +82,11 @@ pub struct ProgramSize {
     pub verified: u32,
 }
 
-/// Whom programs are loaded for.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Purpose {
-    /// Devices. A hook's programs are loaded when one of them is attached: the verifier takes its time for each.
-    Devices,
-    /// Test runs.
-    TestRuns,
-}
-
-/// Loads the programs and joins them. `prepare` may say where maps are pinned.
+/// Loads the object, with the programs of these hooks and what runs without a packet. A hook that is not among them is
+/// loaded when a device is attached: the verifier takes its time for each program. `prepare` may say where maps are pinned.
 pub(crate) fn load<'a>(
     sizes: &Sizes,
-    purpose: Purpose,
+    hooks: &[&str],
     prepare: impl FnOnce(&mut EbpfLoader<'a>),
 ) -> Result<Ebpf, Error> {
     let pots = object::pots()?;
@@ -116,10 +108,8 @@ pub(crate) fn load<'a>(
         loader.load(OBJECT).map_err(Error::load)
     };
     let mut ebpf = ebpf?;
-    if purpose == Purpose::TestRuns {
-        for (first, _) in CHAINS.into_iter().chain([TEST_CHAIN]) {
-            load_chain(&mut ebpf, first)?;
-        }
+    for first in hooks {
+        load_chain(&mut ebpf, first)?;
     }
     for service in Service::ALL {
         load_program(&mut ebpf, service.name())?;

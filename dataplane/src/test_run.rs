@@ -6,7 +6,7 @@ use crate::error::Error;
 use crate::events::{EVENTS, Events};
 use crate::flows::FlowId;
 use crate::object::Sizes;
-use crate::programs::{self, ProgramSize, Purpose, Service, own_map, program, unexpected};
+use crate::programs::{self, ProgramSize, Service, own_map, program, unexpected};
 use crate::tables::Tables;
 use aya::Ebpf;
 use aya::programs::{Program as AyaProgram, ProgramFd, TestRun, TestRunOptions};
@@ -28,6 +28,8 @@ pub enum Program {
 }
 
 impl Program {
+    const ALL: [Self; 4] = [Self::UplinkXdp, Self::UplinkTc, Self::SlotTc, Self::SlotXdp];
+
     const fn name(self) -> &'static str {
         match self {
             Self::UplinkXdp => "uplink_xdp",
@@ -65,7 +67,16 @@ impl Runner {
     /// # Errors
     /// [`Error::Load`]: it takes root and Linux 6.6.
     pub fn new(sizes: &Sizes) -> Result<Self, Error> {
-        let ebpf = programs::load(sizes, Purpose::TestRuns, |_| {})?;
+        Self::with(sizes, &Program::ALL)
+    }
+
+    /// The same with these programs alone, and those that they go on with: each costs the verifier its time.
+    ///
+    /// # Errors
+    /// As for [`Self::new`].
+    pub fn with(sizes: &Sizes, programs: &[Program]) -> Result<Self, Error> {
+        let hooks: Vec<_> = programs.iter().map(|program| program.name()).collect();
+        let ebpf = programs::load(sizes, &hooks, |_| {})?;
         let tables = Tables::from_maps(|name| own_map(&ebpf, name))?;
         Ok(Self { ebpf, tables, room: vec![0; LONGEST] })
     }

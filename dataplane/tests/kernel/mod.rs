@@ -70,7 +70,9 @@ impl Kernel {
     fn runner(&mut self) -> &mut Runner {
         let sizes = self.sizes;
         let at = self.runners.iter().position(|(known, _)| *known == sizes).unwrap_or_else(|| {
-            let runner = Runner::new(&sizes).expect("the programs load: this takes root and Linux 6.6");
+            let programs = [Walk::FromUplink, Walk::FromSlot].map(|walk| self.program(walk));
+            let runner =
+                Runner::with(&sizes, &programs).expect("the programs load: this takes root and Linux 6.6");
             self.runners.push((sizes, runner));
             self.runners.len() - 1
         });
