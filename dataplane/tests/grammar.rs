@@ -54,6 +54,9 @@ fn meets_everything(state: &State, packets: usize) {
         assert!(state.left(*why) >= least, "{} was met {} times only", why.name(), state.left(*why));
     }
     let forwarded: u64 =
-        [Reason::ToSlot, Reason::ToWire, Reason::Opened].map(|why| state.left(why)).iter().sum();
+        [Reason::ToSlot, Reason::ToWire, Reason::SlotToSlot, Reason::WireToWire, Reason::Opened]
+            .map(|why| state.left(why))
+            .iter()
+            .sum();
     assert!(forwarded >= packets as u64 / 2, "{forwarded} of {packets} packets were forwarded");
 }
