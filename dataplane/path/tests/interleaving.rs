@@ -11,7 +11,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use weir_path::addr::L4Port;
-use weir_path::flow::{Key4, Phase, RecordId, V4};
+use weir_path::flow::{Key as _, Key4, Phase, RecordId, V4};
 use weir_path::tables::{Interface, Target};
 use weir_path::time::Now;
 use weir_path::{Reason, Verdict};
@@ -159,6 +159,25 @@ fn a_configuration_that_changes_between_two_cpus_leaves_one_flow_to_one_target()
     let (tried, ends) = ends(&small(), &actors);
     assert!(tried.states > 2_000, "{tried:?}");
     assert!(ends.keys().all(|(_, flows)| *flows == 1), "{ends:?}");
+}
+
+/// What a connector's flows leave from is read in two steps. Where lines of the table move in between, because another
+/// connector has fewer, the flow leaves from what was asked for.
+#[test]
+fn a_configuration_that_changes_under_a_flow_outwards_gives_it_no_other_connectors_address() {
+    let mut image = town::image();
+    let functions = image.connectors.get_mut(&town::FUNCTIONS).unwrap();
+    functions.v4.clear();
+    let bytes = tcp(town::OUT, town::SERVER.mac(town::GATEWAY.mac)).syn().bytes();
+    let job = Job::Packet { walk: Walk::FromSlot, arrival: town::LAB_FN.egress.ifindex, bytes };
+    let actors = [Actor::Cpu(Cpu::new(0, job)), Actor::Daemon(vec![Change::Apply(image)])];
+    let tried = every_order(&Model::new(&small()), &actors, &mut |model, _, _| {
+        for flow in model.state().flows.v4.values() {
+            let [_, reply] = flow.keys;
+            assert_eq!((reply.ends().dst, reply.zone()), (town::LAB_ENI.local, town::LAB.zone), "{flow:?}");
+        }
+    });
+    assert!(tried.ends > 1, "{tried:?}");
 }
 
 // ---- ending ----
